@@ -1,0 +1,98 @@
+"""Which data set to use: MNIST, the built-in synthetic digits, or the better one to be had."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from lenet_np.data.dataset import DataError, Dataset
+from lenet_np.data.mnist import DATA_VARIABLE, MissingDataError, load_mnist, print_notice
+
+DATASETS = ("auto", "mnist", "synthetic")
+# Who did not ask for MNIST is not kept waiting: seconds for a connection and for more data,
+# and for everything together.
+AUTO_TIMEOUT = (2.0, 5.0)
+AUTO_TIME_LIMIT = 20.0
+
+
+def load_dataset(
+    name: str,
+    data_dir: Path | str | None = None,
+    notify: Callable[[str], None] = print_notice,
+) -> Dataset:
+    """Load a data set by its name.
+
+    ``auto`` falls back to the synthetic digits only where MNIST is absent: a file in a folder
+    that the user named and that is not the official one is an error here too, because a result
+    on other data than the user believes is worse than none.
+
+    Parameters
+    ----------
+    name : str
+        ``"mnist"``, or an error where it cannot be had; ``"synthetic"``, always there; or
+        ``"auto"``, MNIST if it is found or downloaded within 20 seconds, else synthetic.
+    data_dir : Path or str, optional
+        MNIST's folder; see `load_mnist`.
+    notify : function of a str
+        Called with a line or two of text when ``auto`` falls back, or a damaged file in the
+        cache is replaced.
+
+    Returns
+    -------
+    Dataset
+        Its ``name`` tells which it is: ``"mnist"`` or ``"synthetic"``.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown, or MNIST is asked for and cannot be had.
+    """
+    if name not in DATASETS:
+        raise DataError(f"no data set is named {name!r}; there are {', '.join(DATASETS)}")
+    if name == "mnist":
+        return load_mnist(data_dir, notify=notify)
+    if name == "auto":
+        try:
+            return _load_mnist_soon(data_dir, notify)
+        except MissingDataError as error:
+            summary = str(error).splitlines()[0]
+            notify(
+                f"{summary}.\nUsing the built-in synthetic digits instead. To get MNIST, name its "
+                f"folder with --data-dir or {DATA_VARIABLE}; --dataset mnist tells more."
+            )
+    # Imported here: who has MNIST does not need it.
+    from lenet_np.data.synthetic import load_synthetic
+
+    return load_synthetic()
+
+
+def _load_mnist_soon(data_dir: Path | str | None, notify: Callable[[str], None]) -> Dataset:
+    """Load MNIST from the disk, or from the network within the time limit."""
+    try:
+        return load_mnist(data_dir, download=False)
+    except MissingDataError:
+        pass
+
+    outcome: Future[Dataset] = Future()
+
+    def download() -> None:
+        try:
+            outcome.set_result(
+                load_mnist(
+                    data_dir, timeout=AUTO_TIMEOUT, time_limit=AUTO_TIME_LIMIT, notify=notify
+                )
+            )
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    # The time limit is checked between pieces of data, but a name server or proxy that hangs
+    # cannot be interrupted, only left behind: in a thread that does not outlive the program.
+    threading.Thread(target=download, daemon=True).start()
+    try:
+        return outcome.result(timeout=AUTO_TIME_LIMIT + 1)
+    except TimeoutError:
+        raise MissingDataError(
+            f"MNIST could not be downloaded within {AUTO_TIME_LIMIT:.0f} seconds"
+        ) from None

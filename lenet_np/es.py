@@ -1,0 +1,148 @@
+"""Evolution Strategies: the gradient of a loss that has none, from its values alone.
+
+Blur the loss with Gaussian noise, J(l) = E[F(l + sigma eps)], eps ~ N(0, I). J is smooth even
+where F jumps, and its gradient is an average over the noise (Salimans et al. 2017,
+arXiv 1703.03864, section 2):
+
+    dJ/dl = E[F(l + sigma eps) eps] / sigma
+
+Here l are the logits of one example. Drawing the noise and using it are two functions: given the
+noise, the estimate is an ordinary function that can be checked to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from lenet_np.losses import Loss
+from lenet_np.ops import Array
+
+
+class Estimate(NamedTuple):
+    """What the samples say about each example of a batch."""
+
+    loss: Array  # (N,), estimate of J
+    gradient: Array  # (K, N), estimate of dJ/dlogits
+
+
+def sample_noise(
+    rng: np.random.Generator,
+    classes: int,
+    samples: int,
+    batch: int,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Draw eps ~ N(0, I), independent for every class, sample and example.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    classes, samples, batch : int
+        K, n and N.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    (K, n, N)
+    """
+    return rng.standard_normal((classes, samples, batch), dtype=dtype)  # type: ignore[arg-type]
+
+
+def estimate_gradient(
+    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
+) -> Estimate:
+    """Estimate the gradient of the smoothed loss, all samples at once.
+
+    g = (1/n) sum_i F(l + sigma eps_i) eps_i / sigma
+
+    Unbiased for every n; the cost is n evaluations of the loss, and none of the network.
+    Source: Salimans et al. 2017 (arXiv 1703.03864), section 2.
+
+    Parameters
+    ----------
+    loss : function of (logits (K, n, N), labels (K, N)) giving (n, N)
+        Any loss of the logits, differentiable or not.
+    logits : (K, N)
+    labels : (K, N), one-hot
+    noise : (K, n, N), from `sample_noise`, same dtype as the logits
+    sigma : float
+        Standard deviation of the blur, in units of the logits.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
+    """
+    _check_sigma(sigma)
+    classes, batch = logits.shape
+    if noise.ndim != 3 or noise.shape[::2] != (classes, batch) or noise.shape[1] < 1:
+        raise ValueError(
+            f"noise for logits {logits.shape} must have shape ({classes}, n, {batch}) with at "
+            f"least one sample, got {noise.shape}"
+        )
+    _check_dtype(noise, logits)
+    perturbed = logits[:, np.newaxis] + noise * logits.dtype.type(sigma)
+    values = loss(perturbed, labels)  # F, (n, N)
+    gradient = (noise * values).mean(axis=1) / logits.dtype.type(sigma)
+    return Estimate(values.mean(axis=0), gradient)
+
+
+def estimate_gradient_one_by_one(
+    loss: Loss, logits: Array, labels: Array, noise: Iterable[Array], sigma: float
+) -> Estimate:
+    """Estimate the same gradient sample by sample, in constant memory.
+
+    The sums of F and F eps are all that is kept, so ``noise`` may be a generator that draws each
+    sample when it is asked for.
+
+    Parameters
+    ----------
+    loss, logits, labels, sigma
+        As in `estimate_gradient`; the loss is called with logits (K, N).
+    noise : iterable of (K, N)
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        As `estimate_gradient` does.
+    """
+    _check_sigma(sigma)
+    scale = logits.dtype.type(sigma)
+    loss_sum = np.zeros_like(logits[0])
+    gradient_sum = np.zeros_like(logits)
+    samples = 0
+    for eps in noise:
+        if eps.shape != logits.shape:
+            raise ValueError(f"each sample must have shape {logits.shape}, got {eps.shape}")
+        _check_dtype(eps, logits)
+        value = loss(logits + eps * scale, labels)
+        loss_sum += value
+        gradient_sum += value * eps
+        samples += 1
+    if samples == 0:
+        raise ValueError("no estimate without a sample: the noise was empty")
+    return Estimate(loss_sum / samples, gradient_sum / samples / scale)
+
+
+def _check_sigma(sigma: float) -> None:
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma must be a positive number, got {sigma}")
+
+
+def _check_dtype(noise: Array, logits: Array) -> None:
+    if noise.dtype != logits.dtype or not np.issubdtype(noise.dtype, np.floating):
+        raise ValueError(
+            f"noise and logits must be floats of one dtype, got {noise.dtype} and {logits.dtype}"
+        )

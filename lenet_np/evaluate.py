@@ -1,0 +1,65 @@
+"""How well a network reads digits: accuracy, and the recall of each class."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.data import CLASSES, Split
+from lenet_np.data.minibatch import gather
+from lenet_np.layers import Parameters, Sequential
+from lenet_np.losses import predict
+
+
+class Evaluation(NamedTuple):
+    """The result of reading every image of a split once."""
+
+    accuracy: float  # share of images read right
+    recall: NDArray[np.float64]  # (10,), the same for the images of each class; nan if none
+    predicted: NDArray[np.int64]  # (10,), how often each class was the answer
+
+    def dead_classes(self) -> list[int]:
+        """List the classes that were never the answer."""
+        return [int(k) for k in np.flatnonzero(self.predicted == 0)]
+
+
+def evaluate(
+    network: Sequential, parameters: Parameters, split: Split, batch_size: int = 128
+) -> Evaluation:
+    """Read every image of a split, batch by batch.
+
+    accuracy = sum_b N_b accuracy_b / sum_b N_b: each batch counts by its size, so that a short
+    last batch does not count too much.
+
+    Parameters
+    ----------
+    network : Sequential
+    parameters : dict from `Sequential.init` or training
+    split : Split
+    batch_size : int
+        Bounds the memory; the result does not depend on it.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If the split is empty or the batch size is below 1.
+    """
+    if len(split) == 0 or batch_size < 1:
+        raise ValueError(
+            f"evaluation needs examples and a batch size of at least 1, "
+            f"got {len(split)} examples and batch size {batch_size}"
+        )
+    confusion = np.zeros((CLASSES, CLASSES), np.int64)  # [label, answer]
+    for start in range(0, len(split), batch_size):
+        images, labels = gather(split, slice(start, start + batch_size))
+        logits, _ = network.forward(parameters, images)
+        np.add.at(confusion, (predict(labels), predict(logits)), 1)
+    right, examples = np.diag(confusion), confusion.sum(axis=1)
+    recall = np.divide(right, examples, out=np.full(CLASSES, np.nan), where=examples > 0)
+    return Evaluation(float(right.sum() / examples.sum()), recall, confusion.sum(axis=0))

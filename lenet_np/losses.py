@@ -1,0 +1,122 @@
+"""Losses: one number for each example, never summed or averaged behind the reader's back.
+
+The loss of a minibatch is the SUM over its examples, so the gradient of a minibatch is the sum
+of the gradients of its examples, whatever way it is cut into parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.ops import Array
+
+#: Any function of (logits (K, ..., N), one-hot labels (K, N)) that gives losses (..., N).
+Loss = Callable[[Array, Array], Array]
+
+
+def predict(logits: Array) -> NDArray[np.uint8]:
+    """Name the class of the largest logit: argmax over the first axis; the first one on ties.
+
+    Parameters
+    ----------
+    logits : (K, ...)
+
+    Returns
+    -------
+    (...) uint8
+    """
+    # A running maximum over K planes reads memory in order; np.argmax over a short first axis
+    # is several times slower.
+    largest = logits[0].copy()
+    winner = np.zeros(largest.shape, np.uint8)
+    for k in range(1, len(logits)):
+        better = logits[k] > largest
+        np.putmask(winner, better, k)
+        np.maximum(largest, logits[k], out=largest)
+    return winner
+
+
+def zero_one_loss(logits: Array, labels: Array) -> Array:
+    """Count an error: F = [argmax_k logits_k != argmax_k labels_k].
+
+    It is flat almost everywhere and jumps where two logits are equal: there is no gradient to
+    descend.
+
+    Parameters
+    ----------
+    logits : (K, ..., N)
+        Axes between the first and the last are samples of the same examples.
+    labels : (K, N), one-hot
+
+    Returns
+    -------
+    (..., N), 0 or 1, in the dtype of the logits.
+    """
+    return (predict(logits) != predict(labels)).astype(logits.dtype)
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Measure the surprise at the label: -log softmax(logits)_y.
+
+    = log sum_k exp(l_k - m) - (l_y - m) with m = max_k l_k, which cannot overflow.
+
+    Parameters
+    ----------
+    logits : (K, N)
+    labels : (K, N), one-hot
+
+    Returns
+    -------
+    (N,), in nats, at least 0.
+    """
+    shifted = logits - logits.max(axis=0)
+    log_sum: Array = np.log(np.exp(shifted).sum(axis=0))
+    return log_sum - (labels * shifted).sum(axis=0)
+
+
+def cross_entropy_gradient(logits: Array, labels: Array) -> Array:
+    """Differentiate the cross-entropy of each example: softmax(logits) - labels.
+
+    Parameters
+    ----------
+    logits : (K, N)
+    labels : (K, N), one-hot
+
+    Returns
+    -------
+    (K, N), same dtype; every column sums to 0.
+    """
+    exponentials = np.exp(logits - logits.max(axis=0))
+    gradient: Array = exponentials / exponentials.sum(axis=0) - labels
+    return gradient
+
+
+def squared_error(logits: Array, targets: Array) -> Array:
+    """Average the squared distance over the classes: (1/K) sum_k (l_k - t_k)².
+
+    Parameters
+    ----------
+    logits, targets : (K, N)
+
+    Returns
+    -------
+    (N,)
+    """
+    return np.square(logits - targets).mean(axis=0)
+
+
+def squared_error_gradient(logits: Array, targets: Array) -> Array:
+    """Differentiate the squared error of each example: (2/K) (l - t).
+
+    Parameters
+    ----------
+    logits, targets : (K, N)
+
+    Returns
+    -------
+    (K, N), same dtype.
+    """
+    return (logits - targets) * (2 / len(logits))

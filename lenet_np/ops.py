@@ -1,0 +1,446 @@
+"""The operations of a convolutional network, each as a pair of pure functions.
+
+``x_forward(...)`` gives the result and a cache; ``x_backward(dy, cache)`` takes the gradient of a
+scalar L with respect to the result, dy = dL/dy, and gives the gradients of L with respect to
+every input. Nothing is remembered between calls except what the cache holds.
+
+The batch is the LAST axis everywhere: images are (C, H, W, N) and features are (D, N). So a dense
+layer is ``W @ x`` as on paper, and the innermost loop of every operation runs over N neighbours in
+memory. Every operation keeps the dtype it is given, float32 or float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+
+# --- im2col and its adjoint ---------------------------------------------------------------------
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
+    """Count the positions of a window along one axis: (size + 2 padding - kernel) / stride + 1.
+
+    Parameters
+    ----------
+    size, kernel, stride, padding : int
+        Lengths along one axis, in pixels.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a length makes no sense, the window does not fit, or the last stride would leave pixels
+        that no window covers.
+    """
+    if kernel < 1 or stride < 1 or padding < 0:
+        raise ValueError(
+            f"kernel and stride must be at least 1 and padding at least 0, "
+            f"got kernel {kernel}, stride {stride}, padding {padding}"
+        )
+    room = size + 2 * padding - kernel
+    if room < 0:
+        raise ValueError(f"a window of {kernel} does not fit into {size} + 2*{padding} pixels")
+    if room % stride:
+        raise ValueError(
+            f"windows of {kernel} with stride {stride} do not cover {size} + 2*{padding} pixels "
+            f"evenly: {room % stride} would be left over; change the stride or the padding"
+        )
+    return room // stride + 1
+
+
+def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
+    """Copy every window that a kernel sees into a column, so that convolution is a product.
+
+    columns[c, i, j, p, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
+
+    Parameters
+    ----------
+    x : (C, H, W, N)
+    kernel : (KH, KW)
+    stride, padding : int
+
+    Returns
+    -------
+    (C, KH, KW, OH, OW, N), same dtype.
+
+    Raises
+    ------
+    ValueError
+        If x is not a batch of float images, or the windows do not fit.
+    """
+    _require_float("x", x, 4)
+    (channels, height, width, batch), (kernel_height, kernel_width) = x.shape, kernel
+    out_height = output_size(height, kernel_height, stride, padding)
+    out_width = output_size(width, kernel_width, stride, padding)
+    if padding:
+        x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    columns = np.empty((channels, *kernel, out_height, out_width, batch), x.dtype)
+    for i in range(kernel_height):
+        for j in range(kernel_width):
+            columns[:, i, j] = _window(x, i, j, out_height, out_width, stride)
+    return columns
+
+
+def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
+    """Add every column back to the pixels it came from: the adjoint of im2col.
+
+    <im2col(x), columns> = <x, col2im(columns)> for all x. It is not the inverse: a pixel that k
+    windows saw is a sum of k entries.
+
+    Parameters
+    ----------
+    columns : (C, KH, KW, OH, OW, N)
+    image_size : (H, W), without the padding
+    stride, padding : int
+
+    Returns
+    -------
+    (C, H, W, N), same dtype.
+
+    Raises
+    ------
+    ValueError
+        If the columns are not what im2col makes of such an image.
+    """
+    _require_float("columns", columns, 6)
+    channels, kernel_height, kernel_width, out_height, out_width, batch = columns.shape
+    height, width = image_size
+    expected = (
+        output_size(height, kernel_height, stride, padding),
+        output_size(width, kernel_width, stride, padding),
+    )
+    if (out_height, out_width) != expected:
+        raise ValueError(
+            f"columns of {out_height}x{out_width} windows, but an image of {height}x{width} "
+            f"has {expected[0]}x{expected[1]} of them"
+        )
+    x = np.zeros((channels, height + 2 * padding, width + 2 * padding, batch), columns.dtype)
+    for i in range(kernel_height):
+        for j in range(kernel_width):
+            # += and not =: windows overlap, and a pixel collects from each that saw it.
+            _window(x, i, j, out_height, out_width, stride)[...] += columns[:, i, j]
+    return x[:, padding : padding + height, padding : padding + width]
+
+
+def _window(x: Array, i: int, j: int, out_height: int, out_width: int, stride: int) -> Array:
+    """View the pixel (i, j) of every window: (C, OH, OW, N)."""
+    return x[:, i : i + out_height * stride : stride, j : j + out_width * stride : stride]
+
+
+# --- convolution --------------------------------------------------------------------------------
+
+
+class Conv2dCache(NamedTuple):
+    columns: Array  # (C*KH*KW, OH*OW*N)
+    weight: Array  # (F, C, KH, KW)
+    input_shape: tuple[int, ...]  # (C, H, W, N)
+    stride: int
+    padding: int
+
+
+class AffineGradients(NamedTuple):
+    """Gradients of a convolution or dense layer; ``x`` is None where it was not asked for."""
+
+    x: Array | None
+    weight: Array
+    bias: Array
+
+
+def conv2d_forward(
+    x: Array, weight: Array, bias: Array, stride: int = 1, padding: int = 0
+) -> tuple[Array, Conv2dCache]:
+    """Slide F kernels over the images (cross-correlation, as all networks mean by convolution).
+
+    y[f, p, q, n] = bias[f] + sum_{c,i,j} weight[f, c, i, j] x_padded[c, p*s + i, q*s + j, n]
+
+    Parameters
+    ----------
+    x : (C, H, W, N)
+    weight : (F, C, KH, KW)
+    bias : (F,)
+    stride, padding : int
+
+    Returns
+    -------
+    y : (F, OH, OW, N), same dtype
+    cache : Conv2dCache
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not go together, or the windows do not fit.
+    """
+    _require_float("x", x, 4)
+    filters, channels, *kernel = weight.shape if weight.ndim == 4 else (0, 0, 0, 0)
+    if weight.ndim != 4 or channels != x.shape[0] or bias.shape != (filters,):
+        raise ValueError(
+            f"conv2d needs x (C, H, W, N), weight (F, C, KH, KW) and bias (F,); "
+            f"got {x.shape}, {weight.shape} and {bias.shape}"
+        )
+    _require_same_dtype(x, weight, bias)
+    columns = im2col(x, (kernel[0], kernel[1]), stride, padding)
+    out_height, out_width, batch = columns.shape[3:]
+    flat = columns.reshape(channels * kernel[0] * kernel[1], out_height * out_width * batch)
+    y = weight.reshape(filters, -1) @ flat
+    y += bias[:, np.newaxis]
+    cache = Conv2dCache(flat, weight, x.shape, stride, padding)
+    return y.reshape(filters, out_height, out_width, batch), cache
+
+
+def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> AffineGradients:
+    """Send dy back through a convolution.
+
+    With columns X = im2col(x) and dY as (F, OH*OW*N):
+    dweight = dY Xᵀ,  dbias = dY 1,  dx = col2im(Wᵀ dY).
+
+    Parameters
+    ----------
+    dy : (F, OH, OW, N)
+    cache : Conv2dCache
+    need_dx : bool
+        False for the first layer: its input is data, and nobody asks for that gradient.
+
+    Returns
+    -------
+    AffineGradients
+    """
+    filters, channels, kernel_height, kernel_width = cache.weight.shape
+    _, height, width, batch = cache.input_shape
+    flat_dy = dy.reshape(filters, -1)
+    # (X dYᵀ)ᵀ is dY Xᵀ; BLAS is twice as fast when the longer side comes first.
+    dweight = (cache.columns @ flat_dy.T).T.reshape(cache.weight.shape)
+    dbias = flat_dy.sum(axis=1)
+    if not need_dx:
+        return AffineGradients(None, dweight, dbias)
+    dcolumns = cache.weight.reshape(filters, -1).T @ flat_dy
+    dx = col2im(
+        dcolumns.reshape(channels, kernel_height, kernel_width, *dy.shape[1:]),
+        (height, width),
+        cache.stride,
+        cache.padding,
+    )
+    return AffineGradients(dx, dweight, dbias)
+
+
+# --- max-pooling --------------------------------------------------------------------------------
+
+
+class MaxPool2dCache(NamedTuple):
+    x: Array  # (C, H, W, N)
+    y: Array  # (C, OH, OW, N)
+    window: int
+    stride: int
+
+
+def max_pool2d_forward(x: Array, window: int, stride: int) -> tuple[Array, MaxPool2dCache]:
+    """Keep the largest value of every window.
+
+    y[c, p, q, n] = max_{i,j} x[c, p*stride + i, q*stride + j, n]
+
+    Parameters
+    ----------
+    x : (C, H, W, N)
+    window, stride : int
+        Side of the square window, and its step, in pixels.
+
+    Returns
+    -------
+    y : (C, OH, OW, N), same dtype
+    cache : MaxPool2dCache
+
+    Raises
+    ------
+    ValueError
+        If x is not a batch of float images, or the windows do not fit.
+    """
+    _require_float("x", x, 4)
+    out_height = output_size(x.shape[1], window, stride)
+    out_width = output_size(x.shape[2], window, stride)
+    y = _window(x, 0, 0, out_height, out_width, stride).copy()
+    for i, j in _window_offsets(window)[1:]:
+        np.maximum(y, _window(x, i, j, out_height, out_width, stride), out=y)
+    return y, MaxPool2dCache(x, y, window, stride)
+
+
+def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
+    """Send dy back to the pixel that won each window.
+
+    dx[winner of window (p, q)] += dy[p, q]. Where several pixels tie, the first in row-major
+    order wins: the gradient must go to one place, not be given out twice.
+
+    Parameters
+    ----------
+    dy : (C, OH, OW, N)
+    cache : MaxPool2dCache
+
+    Returns
+    -------
+    dx : (C, H, W, N), same dtype.
+    """
+    x, y, window, stride = cache
+    _, out_height, out_width, _ = y.shape
+    dx = np.zeros_like(x, dtype=dy.dtype)
+    open_windows = np.ones(y.shape, bool)
+    for i, j in _window_offsets(window):
+        wins = _window(x, i, j, out_height, out_width, stride) == y
+        wins &= open_windows
+        open_windows ^= wins
+        # += and not =: with a stride below the window, a pixel can win several windows.
+        _window(dx, i, j, out_height, out_width, stride)[...] += dy * wins
+    return dx
+
+
+def _window_offsets(window: int) -> list[tuple[int, int]]:
+    """List the places (i, j) inside a square window, in row-major order."""
+    return [(i, j) for i in range(window) for j in range(window)]
+
+
+# --- the rest of the layers ---------------------------------------------------------------------
+
+
+class ReluCache(NamedTuple):
+    y: Array  # any shape
+
+
+def relu_forward(x: Array) -> tuple[Array, ReluCache]:
+    """Cut off everything below zero: y = max(x, 0).
+
+    Parameters
+    ----------
+    x : any shape, float
+
+    Returns
+    -------
+    y : same shape and dtype
+    cache : ReluCache
+
+    Raises
+    ------
+    ValueError
+        If x is not a float array.
+    """
+    _require_float("x", x, None)
+    y = np.maximum(x, 0)
+    return y, ReluCache(y)
+
+
+def relu_backward(dy: Array, cache: ReluCache) -> Array:
+    """Let dy through where the input was positive: dx = dy [y > 0]; 0 at the kink.
+
+    Parameters
+    ----------
+    dy : any shape
+    cache : ReluCache
+
+    Returns
+    -------
+    dx : same shape and dtype.
+    """
+    return dy * (cache.y > 0)
+
+
+class DenseCache(NamedTuple):
+    x: Array  # (I, N)
+    weight: Array  # (O, I)
+
+
+def dense_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, DenseCache]:
+    """Apply an affine map to every example: y = W x + b.
+
+    Parameters
+    ----------
+    x : (I, N)
+    weight : (O, I)
+    bias : (O,)
+
+    Returns
+    -------
+    y : (O, N), same dtype
+    cache : DenseCache
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not go together.
+    """
+    _require_float("x", x, 2)
+    if weight.ndim != 2 or weight.shape[1] != x.shape[0] or bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"dense needs x (I, N), weight (O, I) and bias (O,); "
+            f"got {x.shape}, {weight.shape} and {bias.shape}"
+        )
+    _require_same_dtype(x, weight, bias)
+    return weight @ x + bias[:, np.newaxis], DenseCache(x, weight)
+
+
+def dense_backward(dy: Array, cache: DenseCache) -> AffineGradients:
+    """Send dy back through an affine map: dweight = dy xᵀ,  dbias = dy 1,  dx = Wᵀ dy.
+
+    Parameters
+    ----------
+    dy : (O, N)
+    cache : DenseCache
+
+    Returns
+    -------
+    AffineGradients
+    """
+    return AffineGradients(cache.weight.T @ dy, dy @ cache.x.T, dy.sum(axis=1))
+
+
+class FlattenCache(NamedTuple):
+    input_shape: tuple[int, ...]  # (..., N)
+
+
+def flatten_forward(x: Array) -> tuple[Array, FlattenCache]:
+    """Write each example's values as one feature vector: (..., N) becomes (D, N).
+
+    Parameters
+    ----------
+    x : (..., N)
+
+    Returns
+    -------
+    y : (D, N), the same values in the same order
+    cache : FlattenCache
+    """
+    return x.reshape(-1, x.shape[-1]), FlattenCache(x.shape)
+
+
+def flatten_backward(dy: Array, cache: FlattenCache) -> Array:
+    """Give dy the shape that the input had.
+
+    Parameters
+    ----------
+    dy : (D, N)
+    cache : FlattenCache
+
+    Returns
+    -------
+    dx : (..., N)
+    """
+    return dy.reshape(cache.input_shape)
+
+
+# --- what every operation asks of its input -----------------------------------------------------
+
+
+def _require_float(name: str, x: Array, ndim: int | None) -> None:
+    if not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"{name} must be float32 or float64, got {x.dtype}: convert it first")
+    if ndim is not None and x.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes, the batch last; got shape {x.shape}")
+
+
+def _require_same_dtype(*arrays: Array) -> None:
+    if len({array.dtype for array in arrays}) > 1:
+        names = ", ".join(str(array.dtype) for array in arrays)
+        raise ValueError(f"x, weight and bias must share one dtype, got {names}")

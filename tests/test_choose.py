@@ -1,0 +1,137 @@
+"""Which data set is loaded, and that a broken network never holds up who did not ask for it."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+import sys
+import threading
+import time
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from lenet_np.data import DataError, Dataset, Split, choose, load_dataset, mnist
+from lenet_np.data.mnist import Fingerprint, MissingDataError, MnistFile
+
+SYNTHETIC = Dataset(
+    "synthetic", *[Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))] * 3
+)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """Give each test an empty cache, a mirror that refuses connections, and stand-in digits."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setattr(mnist, "MIRRORS", (f"http://127.0.0.1:{port}/",))
+    monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.delenv("LENET_NP_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    synthetic = ModuleType("lenet_np.data.synthetic")
+    synthetic.load_synthetic = lambda: SYNTHETIC
+    monkeypatch.setitem(sys.modules, "lenet_np.data.synthetic", synthetic)
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path):
+    """Put four small files into a folder, and expect them in MNIST's place."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    files = []
+    for index, file in enumerate(mnist.FILES):
+        shape = (6,) if index % 2 else (6, 28, 28)
+        content = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+        content += bytes(int(np.prod(shape)))
+        (folder / file.name).write_bytes(content)
+        fingerprint = Fingerprint(len(content), hashlib.sha256(content).hexdigest())
+        files.append(MnistFile(file.name, fingerprint, fingerprint))
+    monkeypatch.setattr(mnist, "FILES", tuple(files))
+    monkeypatch.setattr(mnist, "VALIDATION_SIZE", 2)
+    return folder
+
+
+def refuse_notices(text: str) -> None:
+    raise AssertionError(f"unexpected notice: {text}")
+
+
+@pytest.mark.parametrize("name", ["MNIST", "fashion", ""])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(DataError, match=f"{name!r}; there are auto, mnist, synthetic"):
+        load_dataset(name)
+
+
+def test_synthetic_asks_for_nothing():
+    assert load_dataset("synthetic", notify=refuse_notices) is SYNTHETIC
+
+
+@pytest.mark.parametrize("name", ["auto", "mnist"])
+def test_mnist_is_taken_where_it_is_found(small_mnist, name):
+    dataset = load_dataset(name, small_mnist, notify=refuse_notices)
+    assert dataset.name == "mnist"
+    assert [len(split.classes) for split in (dataset.train, dataset.validation)] == [4, 2]
+
+
+def test_mnist_never_falls_back(tmp_path):
+    with pytest.raises(MissingDataError, match="could not be downloaded"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_auto_falls_back_with_a_plain_notice(tmp_path):
+    notices = []
+    assert load_dataset("auto", tmp_path / "folder", notify=notices.append) is SYNTHETIC
+    (notice,) = notices
+    assert len(notice.splitlines()) == 2
+    assert str(tmp_path / "folder") in notice
+    assert "Failed to establish a new connection" in notice
+    assert "synthetic digits instead" in notice
+    for remedy in ("--data-dir", "LENET_NP_DATA", "--dataset mnist"):
+        assert remedy in notice
+
+
+def test_the_notice_goes_to_the_standard_error_stream(capsys):
+    load_dataset("auto")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "synthetic digits instead" in captured.err
+
+
+def test_auto_does_not_hide_a_wrong_file_of_the_user(small_mnist):
+    (small_mnist / mnist.FILES[0].name).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="not the official MNIST files"):
+        load_dataset("auto", small_mnist, notify=refuse_notices)
+
+
+def test_auto_does_not_hide_a_file_in_the_folders_place(small_mnist):
+    with pytest.raises(DataError, match="is a file: name the folder"):
+        load_dataset("auto", small_mnist / mnist.FILES[0].name, notify=refuse_notices)
+
+
+def test_auto_waits_only_shortly_for_a_silent_server(monkeypatch):
+    notices = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(mnist, "MIRRORS", (f"http://127.0.0.1:{silent.getsockname()[1]}/",) * 2)
+        monkeypatch.setattr(choose, "AUTO_TIME_LIMIT", 0.5)
+        start = time.monotonic()
+        assert load_dataset("auto", notify=notices.append) is SYNTHETIC
+    assert time.monotonic() - start < 5
+    assert "time limit" in notices[0]
+
+
+def test_auto_does_not_wait_for_a_name_server_that_hangs(monkeypatch):
+    released = threading.Event()
+
+    def hang(*arguments, **options):
+        released.wait(20)
+        raise socket.gaierror("released")
+
+    notices = []
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(choose, "AUTO_TIME_LIMIT", 0.2)
+    start = time.monotonic()
+    assert load_dataset("auto", notify=notices.append) is SYNTHETIC
+    released.set()
+    assert time.monotonic() - start < 10
+    assert "could not be downloaded within" in notices[0]
