@@ -55,7 +55,8 @@ def zero_one_loss(logits: Array, labels: Array) -> Array:
     -------
     (..., N), 0 or 1, in the dtype of the logits.
     """
-    return (predict(logits) != predict(labels)).astype(logits.dtype)
+    errors: Array = (predict(logits) != predict(labels)).astype(logits.dtype)
+    return errors
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
@@ -74,7 +75,8 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     """
     shifted = logits - logits.max(axis=0)
     log_sum: Array = np.log(np.exp(shifted).sum(axis=0))
-    return log_sum - (labels * shifted).sum(axis=0)
+    label_logits: Array = (labels * shifted).sum(axis=0)
+    return log_sum - label_logits
 
 
 def cross_entropy_gradient(logits: Array, labels: Array) -> Array:
@@ -105,7 +107,8 @@ def squared_error(logits: Array, targets: Array) -> Array:
     -------
     (N,)
     """
-    return np.square(logits - targets).mean(axis=0)
+    error: Array = np.square(logits - targets).mean(axis=0)
+    return error
 
 
 def squared_error_gradient(logits: Array, targets: Array) -> Array:

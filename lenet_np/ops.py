@@ -213,7 +213,7 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
     AffineGradients
     """
     filters, channels, kernel_height, kernel_width = cache.weight.shape
-    _, height, width, batch = cache.input_shape
+    height, width = cache.input_shape[1:3]
     flat_dy = dy.reshape(filters, -1)
     # (X dYᵀ)ᵀ is dY Xᵀ; BLAS is twice as fast when the longer side comes first.
     dweight = (cache.columns @ flat_dy.T).T.reshape(cache.weight.shape)

@@ -121,11 +121,13 @@ class Adam:
         _check(parameters, gradients)
         step = state.step + 1
         rate = self.learning_rate * math.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
-        moved, mean, square = {}, {}, {}
+        moved: Parameters = {}
+        mean: Parameters = {}
+        square: Parameters = {}
         for name, parameter in parameters.items():
             gradient = gradients[name]
-            m = self.beta1 * state.mean[name] + (1 - self.beta1) * gradient
-            v = self.beta2 * state.square[name] + (1 - self.beta2) * np.square(gradient)
+            m: Array = self.beta1 * state.mean[name] + (1 - self.beta1) * gradient
+            v: Array = self.beta2 * state.square[name] + (1 - self.beta2) * np.square(gradient)
             moved[name] = parameter - rate * m / (np.sqrt(v) + self.epsilon)
             mean[name], square[name] = m, v
         return moved, AdamState(step, mean, square)

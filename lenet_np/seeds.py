@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, purpose, index), so that nothing depends on what ran before."""
+"""Randomness as a function of (seed, purpose, index): nothing depends on what ran before."""
 
 from __future__ import annotations
 

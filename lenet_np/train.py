@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lenet_np import es
-from lenet_np.data import Split
+from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
+from lenet_np.data import DataError, Split, load_dataset, pad_to_32
 from lenet_np.data.minibatch import gather
+from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
+from lenet_np.lenet import lenet5
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array
 from lenet_np.optim import Adam
 from lenet_np.routes import ROUTES, LossAndGradients
+from lenet_np.runs.arguments import Arguments, parse
+from lenet_np.runs.folder import CHECKPOINT, RunFolderError, append_metrics, create
+from lenet_np.runs.screen import ProgressBar, say
 from lenet_np.seeds import generator
 from lenet_np.state import Settings, State
 
@@ -136,7 +144,145 @@ def _check_finite(state: State, metrics: StepMetrics) -> None:
             raise DivergedError(f"{name} is no longer finite {where}")
 
 
-if __name__ == "__main__":
-    from lenet_np.runs.command import main
+# --- the command ---------------------------------------------------------------------------------
 
+
+class _Interruption:
+    """Turns the first Ctrl-C into a wish to stop after the step; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def __enter__(self) -> _Interruption:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command ``python -m lenet_np.train``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    int : the exit status. 0 done; 1 the run's folder cannot be written, or memory ran out;
+        2 a value makes no sense; 3 the data cannot be had; 4 diverged; 130 interrupted.
+    """
+    arguments = parse(argv)
+    try:
+        return _run(arguments)
+    except RunFolderError as error:
+        return _fail(2 if arguments.out else 1, f"--out: {error}")
+    except (DataError, CheckpointError) as error:
+        return _fail(1, str(error))
+    except MemoryError:
+        return _fail(1, "not enough memory: lower --samples or --batch-size")
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted")
+
+
+def _fail(status: int, message: str) -> int:
+    print(f"python -m lenet_np.train: {message}", file=sys.stderr)
+    return status
+
+
+def _run(arguments: Arguments) -> int:
+    settings = arguments.settings
+    try:
+        data = load_dataset(arguments.dataset, arguments.data_dir)
+    except DataError as error:
+        return _fail(3, str(error))
+    if settings.batch_size > len(data.train):
+        return _fail(
+            2,
+            f"argument --batch-size: takes 1 to {len(data.train)}, the number of training "
+            f"images, got {settings.batch_size}",
+        )
+    network = lenet5()
+    folder = create(arguments.out, data.name, settings)
+    checkpoint = folder / CHECKPOINT
+
+    first_image = data.train[:1][0]
+    say(f"Data set: {data.name}")
+    say(f"Image shape: {first_image.shape[1:]}, padded to {pad_to_32(first_image).shape[1:]}")
+    say(f"Training set:   {len(data.train):6,} images")
+    say(f"Validation set: {len(data.validation):6,} images")
+    say(f"Test set:       {len(data.test):6,} images")
+    say(f"Run folder: {folder}")
+
+    def save_state(state: State, epoch: int) -> None:
+        save(checkpoint, Checkpoint(state, settings, epoch, data.name))
+
+    state = initial_state(network, settings)
+    save_state(state, 0)  # A folder that cannot hold the result is found now, not after the work.
+    bar = ProgressBar(settings.epochs * -(-len(data.train) // settings.batch_size))
+    losses: list[float] = []
+    saved = True
+    try:
+        # An overflow is reported once, as a divergence, and not as NumPy's warnings.
+        with _Interruption() as interruption, np.errstate(over="ignore", invalid="ignore"):
+            for state, metrics in train(network, data.train, settings):
+                losses.append(metrics.loss)
+                bar.step(*metrics[:3])
+                epoch_done = metrics.step == metrics.steps_per_epoch
+                if epoch_done:
+                    validation = evaluate(
+                        network, state.parameters, data.validation, settings.batch_size
+                    )
+                    bar.clear()
+                    say(
+                        f"Epoch {metrics.epoch:2d}: validation accuracy "
+                        f"{validation.accuracy:.4f} on {data.name}"
+                    )
+                    loss = sum(losses) / len(losses)
+                    losses.clear()
+                    try:
+                        append_metrics(folder, metrics.epoch, data.name, loss, validation)
+                        save_state(state, metrics.epoch)
+                        saved = True
+                    except (DataError, RunFolderError) as error:
+                        saved = False
+                        _fail(1, f"{error}; training goes on, and the next epoch tries again")
+                if interruption.wanted:
+                    bar.clear()
+                    save_state(state, metrics.epoch - (not epoch_done))
+                    return _fail(
+                        130,
+                        f"interrupted after step {metrics.step} of epoch {metrics.epoch}; "
+                        f"the state is saved in {checkpoint}",
+                    )
+    except DivergedError as error:
+        bar.clear()
+        return _fail(
+            4,
+            f"diverged: {error}; a lower --learning-rate may help. "
+            f"The state of the last complete epoch is in {checkpoint}",
+        )
+
+    if not saved:
+        save_state(state, settings.epochs)
+    # The test set is read once, with the weights as they were saved.
+    restored = load(checkpoint, network).state
+    test = evaluate(network, restored.parameters, data.test, settings.batch_size)
+    say(
+        f"Test accuracy {test.accuracy:.4f} on {data.name}, with the weights restored from the file"
+    )
+    say("Recall of the digits: " + " ".join(f"{k}: {r:.3f}" for k, r in enumerate(test.recall)))
+    if dead := test.dead_classes():
+        say(f"Never predicted: {', '.join(map(str, dead))}. Another --seed may wake these classes.")
+    return 0
+
+
+if __name__ == "__main__":
     raise SystemExit(main())

@@ -230,6 +230,13 @@ class TestCache:
         with pytest.raises(AssertionError, match="were drawn"):
             load_synthetic(0, SIZES, tmp_path)
 
+    def test_a_changed_drawing_has_a_new_version(self, tmp_path):
+        # Who changes how digits look must raise VERSION, or users keep the old digits in their
+        # cache; then note the new mean here. Rounding differs between machines by far less.
+        means = {1: 34.0978}
+        pixels = load_synthetic(0, (256, 1, 1), tmp_path).train.pixels
+        assert pixels.mean() == pytest.approx(means[synthetic.VERSION], abs=0.002)
+
     def test_default_folder(self, tmp_path, monkeypatch):
         monkeypatch.setattr(synthetic, "cache_folder", lambda: tmp_path)
         load_synthetic(0, SIZES)

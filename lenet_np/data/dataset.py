@@ -102,7 +102,8 @@ def one_hot(classes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     -------
     (..., 10) float32, a single 1 in each row.
     """
-    return np.eye(CLASSES, dtype=np.float32)[classes]
+    unit_vectors: NDArray[np.float32] = np.eye(CLASSES, dtype=np.float32)[classes]
+    return unit_vectors
 
 
 def pad_to_32(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 # used, compared with the other shapes of its digit.
 SHAPES: dict[int, tuple[tuple[int, str], ...]] = {
     0: (
-        (3, "38,0 14,14 2,50 14,86 36,100 58,86 70,50 58,14 36,0"),  # round
-        (2, "25,0 8,18 0,50 8,84 25,100 42,84 50,50 42,18 24,0"),  # narrow
+        (3, "46,1 24,4 6,24 2,50 8,78 26,97 42,98 60,84 68,52 60,16 46,1 34,2"),  # round
+        (2, "30,1 18,4 4,28 0,52 4,80 18,98 30,98 44,78 48,50 42,20 30,1 22,2"),  # narrow
         (2, "45,8 20,6 3,40 8,84 34,100 60,80 66,40 50,6 30,4 34,14"),  # ends overlap
         (1, "22,4 4,40 10,86 34,100 60,82 66,42 52,8 38,0"),  # open at the top
     ),
@@ -80,6 +80,7 @@ SHAPES: dict[int, tuple[tuple[int, str], ...]] = {
         (1, "58,6 36,0 14,14 22,40 48,62 48,90 22,100 4,84 14,60 50,36 66,8"),  # open at the top
         (2, "70,4 34,4 10,16 20,36 36,54 38,84 20,100 4,84 16,60 46,38 72,8"),  # leaning
         (1, "62,14 40,0 14,12 22,38 50,58 46,92 18,98 8,80 30,56 58,34 56,22"),  # open at the side
+        # two circles
         (1, "30,0 10,10 8,34 30,46 52,34 50,10 30,0 / 30,46 4,62 6,92 30,100 56,90 54,60 30,46"),
     ),
     9: (
@@ -128,7 +129,7 @@ def _spline(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Follow the smooth curve through `points` (P, 2) in steps of about SEGMENT_LENGTH."""
     lengths = np.hypot(*np.diff(points, axis=0).T)
     knots = np.concatenate([[0.0], np.cumsum(lengths)])
-    tangents = np.gradient(points, knots, axis=0, edge_order=min(2, len(lengths)))
+    tangents = np.gradient(points, knots, axis=0, edge_order=2 if len(lengths) > 1 else 1)
 
     steps = max(1, round(knots[-1] / SEGMENT_LENGTH))
     places = np.linspace(0.0, knots[-1], steps + 1)

@@ -1,0 +1,96 @@
+"""What all tests share: no network, MNIST only where it is, and the table of gradient errors."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_np.data import mnist
+from lenet_np.gradcheck import check_gradient
+
+ERRORS = pytest.StashKey[dict[str, float]]()
+
+
+# --- gradient checks ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def gradient_errors(request) -> dict[str, float]:
+    """The worst relative error of each operation; printed when the tests are over."""
+    return request.config.stash.setdefault(ERRORS, {})
+
+
+@pytest.fixture
+def check(gradient_errors):
+    """`check_gradient` with a fixed random upstream, entered into the table under ``name``."""
+
+    def run(name, function, inputs, gradients_of, **options):
+        rng = np.random.default_rng(20)
+        reports = check_gradient(name, function, inputs, gradients_of, rng, **options)
+        worst = max(report.relative_error for report in reports)
+        gradient_errors[name] = max(worst, gradient_errors.get(name, 0.0))
+        return reports
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    errors = config.stash.get(ERRORS, {})
+    if not errors:
+        return
+    width = max(map(len, errors))
+    terminalreporter.section("gradient checks: worst relative error")
+    for name, error in sorted(errors.items()):
+        terminalreporter.write_line(f"{name:{width}}  {error:.1e}")
+    terminalreporter.write_line(f"{'max':{width}}  {max(errors.values()):.1e}")
+
+
+# --- no network ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Fail the test if it opens a connection to anything but 127.0.0.1, even if it hides it."""
+    attempts = []
+
+    def guard(method):
+        def connect(self, address):
+            # Local sockets have a path for an address.
+            if isinstance(address, tuple) and address[0] != "127.0.0.1":
+                attempts.append(address)
+                raise ConnectionRefusedError(f"tests must not connect to {address}")
+            return method(self, address)
+
+        return connect
+
+    monkeypatch.setattr(socket.socket, "connect", guard(socket.socket.connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+    yield attempts
+    if attempts:
+        pytest.fail(f"the test tried to connect to {attempts}")
+
+
+# --- MNIST --------------------------------------------------------------------------------------
+
+
+def missing_mnist() -> str | None:
+    """Say why the real MNIST cannot be used, or None if it can."""
+    folder = os.environ.get("LENET_NP_DATA")
+    if not folder:
+        return "needs MNIST: set LENET_NP_DATA to its folder"
+    for file in mnist.FILES:
+        if not any((Path(folder) / name).is_file() for name in (file.name, f"{file.name}.gz")):
+            return f"needs MNIST: {file.name}.gz is not in LENET_NP_DATA ({folder})"
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    reason = missing_mnist()
+    if reason:
+        for item in items:
+            if item.get_closest_marker("mnist"):
+                item.add_marker(pytest.mark.skip(reason=reason))

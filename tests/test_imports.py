@@ -1,0 +1,94 @@
+"""The dependencies point one way, and the lesson needs nothing but NumPy."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import lenet_np
+
+PACKAGE = Path(lenet_np.__file__).parent
+NAMES = {
+    ".".join(("lenet_np", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imports(name: str) -> set[str]:
+    """List the modules that a module imports, anywhere in it, as full dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(NAMES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} uses a relative import; write the full name"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in NAMES else str(node.module))
+    return found
+
+
+def ours(name: str) -> set[str]:
+    """List the modules of the package that a module imports, without the package's own name."""
+    return {
+        module.removeprefix("lenet_np").removeprefix(".")
+        for module in imports(name)
+        if module.split(".")[0] == "lenet_np"
+    }
+
+
+ALLOWED = {
+    "ops": set(),
+    "seeds": set(),
+    "gradcheck": set(),
+    "init": {"ops"},
+    "layers": {"ops", "init"},
+    "lenet": {"layers"},
+    "losses": {"ops"},
+    "es": {"losses", "ops"},
+    "smoothed": {"es", "losses", "ops"},
+    "optim": {"ops"},
+    "routes": {"ops", "es", "layers", "losses"},
+}
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_a_module_imports_only_what_lies_below_it(module):
+    assert ours(f"lenet_np.{module}") <= ALLOWED[module]
+
+
+def test_data_imports_nothing_of_the_package_outside_data():
+    modules = [name for name in NAMES if name.startswith("lenet_np.data")]
+    assert "lenet_np.data.minibatch" in modules
+    for name in modules:
+        outside = {module for module in ours(name) if module.split(".")[0] != "data"}
+        assert not outside, f"{name} imports {outside}"
+
+
+def test_only_the_commands_import_the_training_loop():
+    users = {name.removeprefix("lenet_np.") for name in NAMES if "train" in ours(name)}
+    strangers = {name for name in users if name.split(".")[0] not in ("runs", "__main__")}
+    assert not strangers
+
+
+@pytest.mark.parametrize(
+    "module", ["ops", "layers", "init", "lenet", "losses", "es", "optim", "seeds", "gradcheck"]
+)
+def test_the_lesson_needs_numpy_alone(module):
+    roots = {name.split(".")[0] for name in imports(f"lenet_np.{module}")}
+    assert roots <= {"lenet_np", "numpy"} | sys.stdlib_module_names
+
+
+def test_the_reader_of_imports_sees_them(monkeypatch, tmp_path):
+    """A module that breaks every rule above is seen to break them."""
+    (tmp_path / "bad.py").write_text(
+        "import torch.nn\nfrom lenet_np import train\ndef f():\n    from lenet_np.es import x\n"
+    )
+    monkeypatch.setitem(NAMES, "lenet_np.bad", tmp_path / "bad.py")
+    assert imports("lenet_np.bad") == {"torch.nn", "lenet_np.train", "lenet_np.es"}
+    assert ours("lenet_np.bad") == {"train", "es"}
