@@ -155,6 +155,8 @@ def check_gradient(
     inputs : float64 arrays
     gradients_of : function of upstream (shape of the result), giving one gradient per input
     rng : numpy.random.Generator
+        Not with the seed that drew the inputs: an upstream equal to x makes dy xᵀ symmetric, and
+        hides a transposed gradient.
     step : float
         See `numerical_gradient`.
     tolerance : float

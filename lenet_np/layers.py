@@ -268,10 +268,9 @@ class Sequential:
         gradients : dict with the keys and shapes of the parameters
         """
         gradients: Parameters = {}
-        upstream: Array | None = dy
+        upstream: Any = dy
         for position in reversed(range(len(self.layers))):
             name, layer = self.layers[position]
-            assert upstream is not None  # only the first layer may leave it out
             upstream, layer_gradients = layer.backward(
                 upstream, caches[position], need_dx or position > 0
             )

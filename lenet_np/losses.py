@@ -30,7 +30,7 @@ def predict(logits: Array) -> NDArray[np.uint8]:
     """
     # A running maximum over K planes reads memory in order; np.argmax over a short first axis
     # is several times slower.
-    largest = logits[0].copy()
+    largest = np.array(logits[0])
     winner = np.zeros(largest.shape, np.uint8)
     for k in range(1, len(logits)):
         better = logits[k] > largest

@@ -147,9 +147,9 @@ class Conv2dCache(NamedTuple):
 
 
 class AffineGradients(NamedTuple):
-    """Gradients of a convolution or dense layer; ``x`` is None where it was not asked for."""
+    """Gradients of a convolution or dense layer."""
 
-    x: Array | None
+    x: Any  # an Array, or None where it was not asked for
     weight: Array
     bias: Array
 

@@ -16,6 +16,7 @@ import numpy as np
 from lenet_np import ops
 from lenet_np.es import Estimate
 from lenet_np.layers import Parameters, Sequential
+from lenet_np.lenet import lenet5
 from lenet_np.losses import squared_error_gradient
 from lenet_np.ops import Array
 
@@ -136,21 +137,24 @@ def vjp(
 
     Nothing but the pairs of `ops`: this is what `Sequential.backward` does for LeNet-5, written
     out. The Jacobian itself is never formed; each line multiplies a vector by the Jacobian of one
-    layer. Parameters and returns: as in `override`, with ``lenet5()`` as the network.
+    layer. Parameters and returns: as in `override`.
+
+    Raises
+    ------
+    ValueError
+        If the network is not ``lenet5()``, the one that is written out here.
     """
+    if network != lenet5():
+        raise ValueError("the vjp route is written out for lenet5() alone: use another route")
     logits, caches = network.forward(parameters, images)
     loss, g = estimator(logits, labels)
     conv1, pool1, relu1, conv2, pool2, relu2, flat, dense1, relu3, dense2, relu4, out = caches
 
     dout = ops.dense_backward(g, out)
-    assert dout.x is not None
     ddense2 = ops.dense_backward(ops.relu_backward(dout.x, relu4), dense2)
-    assert ddense2.x is not None
     ddense1 = ops.dense_backward(ops.relu_backward(ddense2.x, relu3), dense1)
-    assert ddense1.x is not None
     dmaps2 = ops.relu_backward(ops.flatten_backward(ddense1.x, flat), relu2)
     dconv2 = ops.conv2d_backward(ops.max_pool2d_backward(dmaps2, pool2), conv2)
-    assert dconv2.x is not None
     dmaps1 = ops.relu_backward(dconv2.x, relu1)
     dconv1 = ops.conv2d_backward(ops.max_pool2d_backward(dmaps1, pool1), conv1, need_dx=False)
 

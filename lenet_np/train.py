@@ -280,7 +280,8 @@ def _run(arguments: Arguments) -> int:
     )
     say("Recall of the digits: " + " ".join(f"{k}: {r:.3f}" for k, r in enumerate(test.recall)))
     if dead := test.dead_classes():
-        say(f"Never predicted: {', '.join(map(str, dead))}. Another --seed may wake these classes.")
+        digits = ", ".join(map(str, dead))
+        say(f"Never predicted: {digits}. More epochs or another --seed may help.")
     return 0
 
 

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import norm
 
 
 def conv2d(x, weight, bias, stride=1, padding=0):
@@ -86,3 +87,39 @@ def smoothed_zero_one_gradient(logits, label, sigma, nodes=96):
         gradient[j] = tie_density * float(weights @ product)
         gradient[label] -= gradient[j]
     return gradient
+
+
+# --- inputs and statistics ----------------------------------------------------------------------
+
+
+def spaced(rng, shape):
+    """Draw distinct values, all 0.1 apart and none within 0.05 of zero: no kink is near."""
+    size = math.prod(shape)
+    return (rng.permutation(size) - size // 2 + 0.5).reshape(shape) * 0.1
+
+
+#: The probability that a correct estimator fails all the z-tests of one test together.
+ALPHA = 1e-6
+
+
+def z_threshold(count):
+    """How large |z| may be in ``count`` two-sided tests: Phi⁻¹(1 - alpha/(2 count))."""
+    return float(norm.isf(ALPHA / (2 * count)))
+
+
+def z_scores(estimates, exact):
+    """(mean - exact) / standard error, for estimates (K, R); only where |exact| > 1e-4."""
+    error = estimates.std(axis=1, ddof=1) / math.sqrt(estimates.shape[1])
+    large = np.abs(exact) > 1e-4
+    return ((estimates.mean(axis=1) - exact)[large]) / error[large]
+
+
+#: (logits, label, sigma): a tie, spread-out logits, right and wrong by a margin, few classes.
+LOGIT_CASES = {
+    "all equal": (np.zeros(10), 3, 1.0),
+    "spread": (np.linspace(-3, 3, 10), 4, 1.75),
+    "right by two sigma": (np.r_[8.0, np.linspace(-4, 0, 9)], 0, 4.0),
+    "wrong by one sigma": (np.r_[4.0, np.linspace(-2, 0, 9)], 9, 4.0),
+    "two classes": (np.array([0.5, -0.5]), 0, 2.0),
+    "three classes": (np.array([1.0, 0.0, -2.0]), 1, 0.5),
+}

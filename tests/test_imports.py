@@ -53,7 +53,7 @@ ALLOWED = {
     "es": {"losses", "ops"},
     "smoothed": {"es", "losses", "ops"},
     "optim": {"ops"},
-    "routes": {"ops", "es", "layers", "losses"},
+    "routes": {"ops", "es", "lenet", "layers", "losses"},
 }
 
 

@@ -1,10 +1,11 @@
-"""Every pair of operations, against loops, SciPy, numbers worked by hand and difference quotients."""
+"""Every pair of operations, against loops, SciPy, hand-worked numbers and difference quotients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import reference
+from reference import spaced
 from scipy.signal import correlate2d
 
 from lenet_np import ops
@@ -20,12 +21,6 @@ CONVOLUTIONS = [
     ((1, 7, 4, 2), (2, 3, 2), 2, 1),
     ((3, 5, 5, 2), (2, 5, 5), 1, 0),
 ]
-
-
-def spaced(rng, shape):
-    """Draw distinct values, all 0.1 apart and none within 0.05 of zero: no kink is near."""
-    size = int(np.prod(shape))
-    return (rng.permutation(size) - size // 2 + 0.5).reshape(shape) * 0.1
 
 
 def random_convolution(rng, case):
