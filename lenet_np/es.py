@@ -64,7 +64,7 @@ def estimate_gradient(
 
     Parameters
     ----------
-    loss : function of (logits (K, n, N), labels (K, N)) giving (n, N)
+    loss : function of (logits (K, n, N), labels (K, 1, N)) giving (n, N)
         Any loss of the logits, differentiable or not.
     logits : (K, N)
     labels : (K, N), one-hot
@@ -90,7 +90,7 @@ def estimate_gradient(
         )
     _check_dtype(noise, logits)
     perturbed = logits[:, np.newaxis] + noise * logits.dtype.type(sigma)
-    values = loss(perturbed, labels)  # F, (n, N)
+    values = loss(perturbed, labels[:, np.newaxis])  # F, (n, N)
     gradient = (noise * values).mean(axis=1) / logits.dtype.type(sigma)
     return Estimate(values.mean(axis=0), gradient)
 

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from lenet_np.ops import Array
 
-#: Any function of (logits (K, ..., N), one-hot labels (K, N)) that gives losses (..., N).
+#: Any function of (logits, one-hot labels) that gives one loss for each example. With samples,
+#: logits are (K, n, N), labels (K, 1, N) and losses (n, N): the same labels for every sample.
 Loss = Callable[[Array, Array], Array]
 
 
 def predict(logits: Array) -> NDArray[np.uint8]:
     """Name the class of the largest logit: argmax over the first axis; the first one on ties.
+
+    A NaN is larger than nothing; the training loop stops before one can get here.
 
     Parameters
     ----------
@@ -48,8 +51,7 @@ def zero_one_loss(logits: Array, labels: Array) -> Array:
     Parameters
     ----------
     logits : (K, ..., N)
-        Axes between the first and the last are samples of the same examples.
-    labels : (K, N), one-hot
+        labels : (K, ..., N), one-hot
 
     Returns
     -------
@@ -66,12 +68,12 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
     Parameters
     ----------
-    logits : (K, N)
-    labels : (K, N), one-hot
+    logits : (K, ..., N)
+    labels : (K, ..., N), one-hot
 
     Returns
     -------
-    (N,), in nats, at least 0.
+    (..., N), in nats, at least 0.
     """
     shifted = logits - logits.max(axis=0)
     log_sum: Array = np.log(np.exp(shifted).sum(axis=0))
@@ -101,11 +103,11 @@ def squared_error(logits: Array, targets: Array) -> Array:
 
     Parameters
     ----------
-    logits, targets : (K, N)
+    logits, targets : (K, ..., N)
 
     Returns
     -------
-    (N,)
+    (..., N)
     """
     error: Array = np.square(logits - targets).mean(axis=0)
     return error

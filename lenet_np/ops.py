@@ -434,7 +434,7 @@ def flatten_backward(dy: Array, cache: FlattenCache) -> Array:
 
 
 def _require_float(name: str, x: Array, ndim: int | None) -> None:
-    if not np.issubdtype(x.dtype, np.floating):
+    if x.dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} must be float32 or float64, got {x.dtype}: convert it first")
     if ndim is not None and x.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, the batch last; got shape {x.shape}")

@@ -93,7 +93,7 @@ def test_linear_and_quadratic_losses_are_exact_with_noise_along_the_axes(sigma):
         return (slopes[:, np.newaxis] * logits).sum(axis=0)
 
     def quadratic(logits, labels):
-        return np.square(logits - labels[:, np.newaxis]).mean(axis=0)
+        return np.square(logits - labels).mean(axis=0)
 
     loss, gradient = es.estimate_gradient(linear, logits, targets, noise, sigma)
     np.testing.assert_allclose(gradient, slopes, rtol=1e-12, atol=1e-12)
@@ -309,3 +309,17 @@ def test_the_derivative_of_the_loss_at_a_point_by_hand():
         step=1e-3,
     )
     np.testing.assert_allclose(slope, 1 / (2 * math.sqrt(math.pi)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [zero_one_loss, losses.cross_entropy, losses.squared_error])
+@pytest.mark.parametrize("samples", [1, 7, 10])  # 10 samples of 10 classes: axes of one length
+def test_every_loss_of_the_package_takes_samples(loss, samples):
+    rng = np.random.default_rng(12)
+    logits, labels = rng.standard_normal((10, 6)) * 3, one_hot(rng.integers(0, 10, 6))
+    noise = es.sample_noise(rng, 10, samples, 6, np.float64)
+    at_once = es.estimate_gradient(loss, logits, labels, noise, 2.0)
+    one_by_one = es.estimate_gradient_one_by_one(
+        loss, logits, labels, (noise[:, i] for i in range(samples)), 2.0
+    )
+    np.testing.assert_allclose(at_once.loss, one_by_one.loss, rtol=1e-12)
+    np.testing.assert_allclose(at_once.gradient, one_by_one.gradient, rtol=1e-10, atol=1e-14)
