@@ -22,6 +22,7 @@ from lenet_np.optim import Adam
 from lenet_np.routes import ROUTES, LossAndGradients
 from lenet_np.runs.arguments import Arguments, parse
 from lenet_np.runs.folder import CHECKPOINT, RunFolderError, append_metrics, create
+from lenet_np.runs.memory import keep_freed_memory
 from lenet_np.runs.screen import ProgressBar, say
 from lenet_np.seeds import generator
 from lenet_np.state import Settings, State
@@ -180,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         2 a value makes no sense; 3 the data cannot be had; 4 diverged; 130 interrupted.
     """
     arguments = parse(argv)
+    keep_freed_memory()
     try:
         return _run(arguments)
     except RunFolderError as error:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from lenet_np.data import DataError, Dataset, Split, choose, load_dataset, mnist
-from lenet_np.data.mnist import Fingerprint, MissingDataError, MnistFile
+from lenet_np.data.download import Fingerprint
+from lenet_np.data.mnist import MissingDataError, MnistFile
 
 SYNTHETIC = Dataset(
     "synthetic", *[Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))] * 3

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_np.data import cache, mnist
+from lenet_np.data import cache, download, mnist
 from lenet_np.data.dataset import DataError
-from lenet_np.data.mnist import Fingerprint, MissingDataError, MnistFile, load_mnist
+from lenet_np.data.download import Fingerprint
+from lenet_np.data.mnist import MissingDataError, MnistFile, load_mnist
 
 NAMES = [file.name for file in mnist.FILES]
 FIRST = f"{NAMES[0]}.gz"
@@ -234,7 +235,8 @@ def test_a_complete_folder_needs_neither_network_nor_requests(tmp_path):
     code = f"""
 import sys
 from lenet_np.data import mnist
-from lenet_np.data.mnist import Fingerprint, MnistFile
+from lenet_np.data.download import Fingerprint
+from lenet_np.data.mnist import MnistFile
 mnist.FILES, mnist.VALIDATION_SIZE = {mnist.FILES!r}, 5
 mnist.load_mnist({str(tmp_path)!r})
 assert "requests" not in sys.modules
@@ -350,7 +352,7 @@ def test_a_mirror_that_drips_is_left_at_the_time_limit(tmp_path, serve, monkeypa
 
     dripping, unasked = serve(drip, reply_well)
     # The clock is looked at when a chunk is complete.
-    monkeypatch.setattr(mnist, "_CHUNK", 20)
+    monkeypatch.setattr(download, "_CHUNK", 20)
     with pytest.raises(MissingDataError, match=f"{dripping.url}{FIRST}: given up: the time limit"):
         load_mnist(tmp_path, time_limit=0.5)
     assert unasked.requests == []
@@ -421,7 +423,8 @@ def test_two_processes_at_once_do_not_harm_each_other(tmp_path, serve):
     serve(reply_to_both_at_once)
     code = f"""
 from lenet_np.data import mnist
-from lenet_np.data.mnist import Fingerprint, MnistFile
+from lenet_np.data.download import Fingerprint
+from lenet_np.data.mnist import MnistFile
 mnist.FILES, mnist.MIRRORS, mnist.VALIDATION_SIZE = {mnist.FILES!r}, {mnist.MIRRORS!r}, 5
 assert len(mnist.load_mnist({str(tmp_path)!r}).train) == 7
 """

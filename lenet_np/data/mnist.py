@@ -1,27 +1,23 @@
 """MNIST: found on the disk or downloaded, and verified byte for byte on every load.
 
-LeCun, Cortes and Burges' 70,000 handwritten digits, as four IDX files. A download is streamed,
-hashed and moved into place only when it is exactly the official file, so that a broken network
-can never leave a broken data set behind.
+LeCun, Cortes and Burges' 70,000 handwritten digits, as four IDX files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
-import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lenet_np.data.cache import cache_folder, write_atomically
+from lenet_np.data.cache import cache_folder
 from lenet_np.data.dataset import DataError, Dataset, Split
+from lenet_np.data.download import DownloadError, Fingerprint, difference, download_file
 from lenet_np.data.idx import read_idx
 
 MIRRORS = (
@@ -32,14 +28,6 @@ DATA_VARIABLE = "LENET_NP_DATA"
 VALIDATION_SIZE = 5_000
 # Seconds to wait for a connection, and for more data on it.
 TIMEOUT = (5.0, 20.0)
-_CHUNK = 2**16
-
-
-class Fingerprint(NamedTuple):
-    """What identifies the content of a file."""
-
-    size: int  # bytes
-    sha256: str  # hexadecimal
 
 
 class MnistFile(NamedTuple):
@@ -77,10 +65,6 @@ FILES = (
 
 class MissingDataError(DataError):
     """MNIST is not there and cannot be fetched; its message's first line is a summary."""
-
-
-class _MirrorError(Exception):
-    """One mirror did not deliver the file; the next may."""
 
 
 def print_notice(text: str) -> None:
@@ -211,19 +195,9 @@ def _verify(path: Path, expected: Fingerprint) -> None:
         raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    fault = _difference(Fingerprint(size, sha256), expected)
+    fault = difference(Fingerprint(size, sha256), expected)
     if fault:
         raise DataError(f"{path} is damaged or another file: {fault}")
-
-
-def _difference(actual: Fingerprint, expected: Fingerprint) -> str:
-    """Say how two fingerprints differ; an empty string if they do not."""
-    if actual.size != expected.size:
-        more = " or more" if actual.size == expected.size + 1 else ""
-        return f"{actual.size:,} bytes{more}, expected {expected.size:,}"
-    if actual.sha256 != expected.sha256:
-        return f"SHA-256 {actual.sha256[:12]}..., expected {expected.sha256[:12]}..."
-    return ""
 
 
 def _download(
@@ -233,120 +207,25 @@ def _download(
     timeout: tuple[float, float],
     deadline: float,
 ) -> Path:
-    """Fetch one file from the first mirror that delivers it."""
+    """Download one of the files, packed, into the folder."""
     target = folder / f"{file.name}.gz"
-    failures = []
-    for mirror in tuple(mirrors):
-        url = f"{mirror}{target.name}"
-        try:
-            _fetch(url, target, file.packed, timeout, deadline)
-            return target
-        except _MirrorError as failure:
-            failures.append((url, str(failure)))
-            # The next file is first asked for where this one is found.
-            mirrors.append(mirrors.pop(0))
-        except DataError as failure:
-            # Another mirror does not cure a full disk, but another process may just have put
-            # the same file there, and Windows does not replace a file that is being read.
-            path, _ = _find(folder, file)
-            if path is not None:
-                return path
-            raise MissingDataError(
-                f"MNIST could not be stored: {failure}\n{_what_to_do(folder)}"
-            ) from failure
-    raise MissingDataError(
-        f"MNIST is not complete in {folder} and could not be downloaded: {failures[-1][1]}\n"
-        f"{_listed([f'{url}: {reason}' for url, reason in failures])}\n{_what_to_do(folder)}"
-    )
-
-
-def _fetch(
-    url: str, target: Path, expected: Fingerprint, timeout: tuple[float, float], deadline: float
-) -> None:
-    """Stream a URL into a file that appears only if it is the expected one."""
-    received = _receive(url, expected.size + 1, timeout, deadline)
-    with closing(_with_progress(target.name, received)) as chunks:
-        # Wait for the first bytes before the file is opened: no answer, no file and no folder.
-        first = next(chunks, b"")
-        with write_atomically(target) as file:
-            size, digest = 0, hashlib.sha256()
-            for chunk in itertools.chain([first], chunks):
-                file.write(chunk)
-                size += len(chunk)
-                digest.update(chunk)
-            fault = _difference(Fingerprint(size, digest.hexdigest()), expected)
-            if fault:
-                raise _MirrorError(f"not the official file: {fault}")
-
-
-def _receive(
-    url: str, limit: int, timeout: tuple[float, float], deadline: float
-) -> Generator[bytes, None, None]:
-    """Yield the first `limit` bytes of the answer; whatever goes wrong is a _MirrorError."""
     try:
-        # Imported here because it takes a tenth of a second, and most runs download nothing.
-        import requests
-
-        remaining = _time_left(deadline)
-        with requests.get(
-            url,
-            stream=True,
-            timeout=(min(timeout[0], remaining), min(timeout[1], remaining)),
-            headers={"Accept-Encoding": "identity"},
-        ) as response:
-            response.raise_for_status()
-            # From the raw stream: `iter_content` would unpack what a server labels as gzip.
-            while limit and (chunk := response.raw.read(min(limit, _CHUNK), decode_content=False)):
-                _time_left(deadline)
-                limit -= len(chunk)
-                yield chunk
-    # Networks fail in many ways, and not all of them as a RequestException.
-    except Exception as error:
-        raise _MirrorError(_reason(error)) from error
-
-
-def _time_left(deadline: float) -> float:
-    """Return the seconds before the deadline; refuse when there are none."""
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise TimeoutError("given up: the time limit is reached")
-    return remaining
-
-
-def _reason(error: BaseException) -> str:
-    """Put into a few words what `requests` wraps into several exceptions."""
-    through_proxy = False
-    # The wrapped exception is the `reason` or one of the arguments.
-    while True:
-        through_proxy |= type(error).__name__ == "ProxyError"
-        candidates = (getattr(error, "reason", None), *error.args)
-        inner = next((part for part in candidates if isinstance(part, BaseException)), None)
-        if inner is None:
-            break
-        error = inner
-    texts = [part for part in error.args if isinstance(part, str)]
-    # An OSError and an HTTP status have their own way to put all arguments into words.
-    text = texts[-1] if texts and not isinstance(error, OSError) else str(error)
-    # Without the "HTTPSConnectionPool(host=...): " in front and the address behind.
-    text = re.sub(r"^\S*Connection(Pool)?\(.*?\): |^<.*?>: | for url: .*", "", text)
-    return ("proxy: " if through_proxy else "") + (text or type(error).__name__)
-
-
-def _with_progress(name: str, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
-    """Pass the chunks on, with a progress line where the standard error stream is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield from chunks
-        return
-    received = 0
-    try:
-        print(f"downloading {name}", end="", file=sys.stderr, flush=True)
-        for chunk in chunks:
-            received += len(chunk)
-            progress = f"\rdownloading {name}: {received / 1e6:.1f} MB"
-            print(progress, end="", file=sys.stderr, flush=True)
-            yield chunk
-    finally:
-        print(file=sys.stderr)
+        download_file(target, mirrors, file.packed, timeout, deadline)
+        return target
+    except DownloadError as failure:
+        raise MissingDataError(
+            f"MNIST is not complete in {folder} and could not be downloaded: {failure}\n"
+            f"{_what_to_do(folder)}"
+        ) from failure
+    except DataError as failure:
+        # Another process may just have put the same file there, and Windows does not replace
+        # a file that is being read.
+        path, _ = _find(folder, file)
+        if path is not None:
+            return path
+        raise MissingDataError(
+            f"MNIST could not be stored: {failure}\n{_what_to_do(folder)}"
+        ) from failure
 
 
 def _listed(lines: list[str]) -> str:

@@ -1,0 +1,106 @@
+"""The command line of a training run: each value is checked before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from lenet_np.data.choose import DATASETS
+from lenet_np.routes import ROUTES
+from lenet_np.state import Settings
+
+
+class Arguments(NamedTuple):
+    """What the user asked for."""
+
+    settings: Settings
+    dataset: str
+    data_dir: Path | None
+    out: Path | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # One line that names the flag; the usage of a dozen flags above it would hide it.
+        print(f"{self.prog}: {message} (--help explains every flag)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Read the command line; the defaults are the notebook's values.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    Arguments
+
+    Raises
+    ------
+    SystemExit
+        With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
+    """
+    defaults = Settings()
+    parser = _Parser(
+        prog="python -m lenet_np.train",
+        description="Train LeNet-5 on MNIST through the 0-1 loss with Evolution Strategies.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--dataset", choices=DATASETS, default="auto",
+        help="auto: MNIST where it can be had, else synthetic digits (default: auto)")  # fmt: skip
+    add("--data-dir", type=Path, metavar="DIR",
+        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)")  # fmt: skip
+    add("--epochs", type=_whole(1), default=defaults.epochs, metavar="N",
+        help="passes over the training images (default: %(default)s)")  # fmt: skip
+    add("--batch-size", type=_whole(1), default=defaults.batch_size, metavar="N",
+        help="images in a minibatch (default: %(default)s)")  # fmt: skip
+    add("--learning-rate", type=_positive, default=defaults.learning_rate, metavar="X",
+        help="Adam's rate (default: 5/55000 = 9.09e-05)")  # fmt: skip
+    add("--loss", choices=("zero-one", "cross-entropy"), default=defaults.loss,
+        help="zero-one: by Evolution Strategies; cross-entropy: the baseline (default: zero-one)")  # fmt: skip
+    add("--samples", type=_whole(1), default=defaults.samples, metavar="N",
+        help="noise samples of each image, zero-one only (default: %(default)s)")  # fmt: skip
+    add("--sigma", type=_positive, default=defaults.sigma, metavar="X",
+        help="standard deviation of the noise on the logits, zero-one only (default: %(default)s)")  # fmt: skip
+    add("--route", choices=tuple(ROUTES), default=defaults.route,
+        help="how the estimate enters the network, zero-one only (default: %(default)s)")  # fmt: skip
+    add("--seed", type=_whole(0), default=defaults.seed, metavar="N",
+        help="decides weights, shuffles and noise (default: %(default)s)")  # fmt: skip
+    add("--out", type=Path, metavar="DIR",
+        help="folder for checkpoint and metrics (default: a new one below runs/)")  # fmt: skip
+    values = vars(parser.parse_args(argv))
+    dataset, data_dir, out = (values.pop(name) for name in ("dataset", "data_dir", "out"))
+    return Arguments(Settings(**values), dataset, data_dir, out)
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value < 2**63:
+            raise argparse.ArgumentTypeError(
+                f"takes a whole number of at least {least}, got {text!r}"
+            )
+        return value
+
+    return convert
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"takes a positive number, got {text!r}")
+    return value

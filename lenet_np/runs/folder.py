@@ -1,0 +1,83 @@
+"""The folder of a run: its checkpoint, and a table with a row for each epoch."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+from lenet_np.data import CLASSES
+from lenet_np.evaluate import Evaluation
+from lenet_np.state import Settings
+
+CHECKPOINT = "checkpoint.npz"
+METRICS = "metrics.csv"
+COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy") + tuple(
+    f"recall_{k}" for k in range(CLASSES)
+)
+
+
+class RunFolderError(ValueError):
+    """The run's folder cannot be used; the message says why."""
+
+
+def create(out: Path | None, dataset: str, settings: Settings) -> Path:
+    """Make the folder of a new run, and never touch that of an older one.
+
+    Parameters
+    ----------
+    out : Path or None
+        The folder; None for a new one below ``runs`` with date, data set, loss and seed in its name.
+    dataset : str
+    settings : Settings
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    RunFolderError
+        If the folder holds a run already or cannot be made.
+    """
+    if out is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        out = Path("runs", f"{stamp}-{dataset}-{settings.loss}-seed{settings.seed}")
+    for name in (CHECKPOINT, METRICS):
+        if (out / name).exists():
+            raise RunFolderError(f"{out} holds a run already ({name}): name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / METRICS, "x", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(COLUMNS)
+    except OSError as error:
+        raise RunFolderError(f"cannot write in {out}: {error.strerror or error}") from error
+    return out
+
+
+def append_metrics(
+    folder: Path, epoch: int, dataset: str, train_loss: float, evaluation: Evaluation
+) -> None:
+    """Add the row of an epoch to the table.
+
+    Parameters
+    ----------
+    folder : Path
+    epoch : int
+    dataset : str
+    train_loss : float
+        Mean over the epoch's steps.
+    evaluation : Evaluation
+        Of the validation set.
+
+    Raises
+    ------
+    RunFolderError
+        If the table cannot be written.
+    """
+    numbers = (train_loss, evaluation.accuracy, *evaluation.recall)
+    try:
+        with open(folder / METRICS, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow((epoch, dataset, *(f"{number:.6g}" for number in numbers)))
+    except OSError as error:
+        raise RunFolderError(f"cannot write in {folder}: {error.strerror or error}") from error
