@@ -54,28 +54,78 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--dataset", choices=DATASETS, default="auto",
-        help="auto: MNIST where it can be had, else synthetic digits (default: auto)")  # fmt: skip
-    add("--data-dir", type=Path, metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)")  # fmt: skip
-    add("--epochs", type=_whole(1), default=defaults.epochs, metavar="N",
-        help="passes over the training images (default: %(default)s)")  # fmt: skip
-    add("--batch-size", type=_whole(1), default=defaults.batch_size, metavar="N",
-        help="images in a minibatch (default: %(default)s)")  # fmt: skip
-    add("--learning-rate", type=_positive, default=defaults.learning_rate, metavar="X",
-        help="Adam's rate (default: 5/55000 = 9.09e-05)")  # fmt: skip
-    add("--loss", choices=("zero-one", "cross-entropy"), default=defaults.loss,
-        help="zero-one: by Evolution Strategies; cross-entropy: the baseline (default: zero-one)")  # fmt: skip
-    add("--samples", type=_whole(1), default=defaults.samples, metavar="N",
-        help="noise samples of each image, zero-one only (default: %(default)s)")  # fmt: skip
-    add("--sigma", type=_positive, default=defaults.sigma, metavar="X",
-        help="standard deviation of the noise on the logits, zero-one only (default: %(default)s)")  # fmt: skip
-    add("--route", choices=tuple(ROUTES), default=defaults.route,
-        help="how the estimate enters the network, zero-one only (default: %(default)s)")  # fmt: skip
-    add("--seed", type=_whole(0), default=defaults.seed, metavar="N",
-        help="decides weights, shuffles and noise (default: %(default)s)")  # fmt: skip
-    add("--out", type=Path, metavar="DIR",
-        help="folder for checkpoint and metrics (default: a new one below runs/)")  # fmt: skip
+    add(
+        "--dataset",
+        choices=DATASETS,
+        default="auto",
+        help="auto: MNIST where it can be had, else synthetic digits (default: auto)",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
+    )
+    add(
+        "--epochs",
+        type=_whole(1),
+        default=defaults.epochs,
+        metavar="N",
+        help="passes over the training images (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=_whole(1),
+        default=defaults.batch_size,
+        metavar="N",
+        help="images in a minibatch (default: %(default)s)",
+    )
+    add(
+        "--learning-rate",
+        type=_positive,
+        default=defaults.learning_rate,
+        metavar="X",
+        help="Adam's rate (default: 5/55000 = 9.09e-05)",
+    )
+    add(
+        "--loss",
+        choices=("zero-one", "cross-entropy"),
+        default=defaults.loss,
+        help="zero-one: by Evolution Strategies; cross-entropy: the baseline (default: zero-one)",
+    )
+    add(
+        "--samples",
+        type=_whole(1),
+        default=defaults.samples,
+        metavar="N",
+        help="noise samples of each image, zero-one only (default: %(default)s)",
+    )
+    add(
+        "--sigma",
+        type=_positive,
+        default=defaults.sigma,
+        metavar="X",
+        help="standard deviation of the noise, zero-one only (default: %(default)s)",
+    )
+    add(
+        "--route",
+        choices=tuple(ROUTES),
+        default=defaults.route,
+        help="how the estimate enters the network, zero-one only (default: %(default)s)",
+    )
+    add(
+        "--seed",
+        type=_whole(0),
+        default=defaults.seed,
+        metavar="N",
+        help="decides weights, shuffles and noise (default: %(default)s)",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for checkpoint and metrics (default: a new one below runs/)",
+    )
     values = vars(parser.parse_args(argv))
     dataset, data_dir, out = (values.pop(name) for name in ("dataset", "data_dir", "out"))
     return Arguments(Settings(**values), dataset, data_dir, out)

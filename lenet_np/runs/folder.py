@@ -12,9 +12,8 @@ from lenet_np.state import Settings
 
 CHECKPOINT = "checkpoint.npz"
 METRICS = "metrics.csv"
-COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy") + tuple(
-    f"recall_{k}" for k in range(CLASSES)
-)
+RECALLS = tuple(f"recall_{k}" for k in range(CLASSES))
+COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy", *RECALLS)
 
 
 class RunFolderError(ValueError):
@@ -27,7 +26,7 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     Parameters
     ----------
     out : Path or None
-        The folder; None for a new one below ``runs`` with date, data set, loss and seed in its name.
+        The folder; None for a new one below ``runs``, named after date, data set, loss and seed.
     dataset : str
     settings : Settings
 
