@@ -13,7 +13,7 @@ noise, the estimate is an ordinary function that can be checked to the last digi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -81,7 +81,7 @@ def estimate_gradient(
     ValueError
         If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
     """
-    _check_sigma(sigma)
+    scale = _noise_scale(sigma, logits)
     classes, batch = logits.shape
     if noise.ndim != 3 or noise.shape[::2] != (classes, batch) or noise.shape[1] < 1:
         raise ValueError(
@@ -89,9 +89,9 @@ def estimate_gradient(
             f"least one sample, got {noise.shape}"
         )
     _check_dtype(noise, logits)
-    perturbed = logits[:, np.newaxis] + noise * logits.dtype.type(sigma)
+    perturbed = logits[:, np.newaxis] + noise * scale
     values = loss(perturbed, labels[:, np.newaxis])  # F, (n, N)
-    gradient = (noise * values).mean(axis=1) / logits.dtype.type(sigma)
+    gradient = (noise * values).mean(axis=1) / scale
     return Estimate(values.mean(axis=0), gradient)
 
 
@@ -118,8 +118,7 @@ def estimate_gradient_one_by_one(
     ValueError
         As `estimate_gradient` does.
     """
-    _check_sigma(sigma)
-    scale = logits.dtype.type(sigma)
+    scale = _noise_scale(sigma, logits)
     loss_sum = np.zeros_like(logits[0])
     gradient_sum = np.zeros_like(logits)
     samples = 0
@@ -136,9 +135,15 @@ def estimate_gradient_one_by_one(
     return Estimate(loss_sum / samples, gradient_sum / samples / scale)
 
 
-def _check_sigma(sigma: float) -> None:
-    if not (np.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"sigma must be a positive number, got {sigma}")
+def _noise_scale(sigma: float, logits: Array) -> np.floating[Any]:
+    """Give sigma the dtype of the logits, in which it must still be a positive number."""
+    with np.errstate(over="ignore"):
+        scale: np.floating[Any] = logits.dtype.type(sigma)
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(
+            f"sigma must be a positive number, got {sigma} ({scale} in {logits.dtype})"
+        )
+    return scale
 
 
 def _check_dtype(noise: Array, logits: Array) -> None:

@@ -1,6 +1,6 @@
 """Losses: one number for each example, never summed or averaged behind the reader's back.
 
-The loss of a minibatch is the SUM over its examples, so the gradient of a minibatch is the sum
+What a minibatch optimises is the SUM over its examples, so the gradient of a minibatch is the sum
 of the gradients of its examples, whatever way it is cut into parts.
 """
 
@@ -21,7 +21,7 @@ Loss = Callable[[Array, Array], Array]
 def predict(logits: Array) -> NDArray[np.uint8]:
     """Name the class of the largest logit: argmax over the first axis; the first one on ties.
 
-    A NaN is larger than nothing; the training loop stops before one can get here.
+    Where a logit is NaN the answer means nothing: check first.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def zero_one_loss(logits: Array, labels: Array) -> Array:
     Parameters
     ----------
     logits : (K, ..., N)
-        labels : (K, ..., N), one-hot
+    labels : (K, ..., N), one-hot, or (K, 1, N) for logits with samples
 
     Returns
     -------
@@ -69,7 +69,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     Parameters
     ----------
     logits : (K, ..., N)
-    labels : (K, ..., N), one-hot
+    labels : (K, ..., N), one-hot, or (K, 1, N) for logits with samples
 
     Returns
     -------

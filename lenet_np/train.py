@@ -21,7 +21,7 @@ from lenet_np.ops import Array
 from lenet_np.optim import Adam
 from lenet_np.routes import ROUTES, LossAndGradients
 from lenet_np.runs.arguments import Arguments, parse
-from lenet_np.runs.folder import CHECKPOINT, RunFolderError, append_metrics, create
+from lenet_np.runs.folder import CHECKPOINT, RunExistsError, RunFolderError, append_metrics, create
 from lenet_np.runs.memory import keep_freed_memory
 from lenet_np.runs.screen import ProgressBar, say
 from lenet_np.seeds import generator
@@ -184,9 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         return _run(arguments)
-    except RunFolderError as error:
-        return _fail(2 if arguments.out else 1, f"--out: {error}")
-    except (DataError, CheckpointError) as error:
+    except RunExistsError as error:
+        return _fail(2, f"argument --out: {error}")
+    except (RunFolderError, DataError, CheckpointError) as error:
         return _fail(1, str(error))
     except MemoryError:
         return _fail(1, "not enough memory: lower --samples or --batch-size")
@@ -194,8 +194,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(130, "interrupted")
 
 
-def _fail(status: int, message: str) -> int:
+def _warn(message: str) -> None:
     print(f"python -m lenet_np.train: {message}", file=sys.stderr)
+
+
+def _fail(status: int, message: str) -> int:
+    _warn(message)
     return status
 
 
@@ -255,7 +259,7 @@ def _run(arguments: Arguments) -> int:
                         saved = True
                     except (DataError, RunFolderError) as error:
                         saved = False
-                        _fail(1, f"{error}; training goes on, and the next epoch tries again")
+                        _warn(f"{error}; training goes on, and the next epoch tries again")
                 if interruption.wanted:
                     bar.clear()
                     save_state(state, metrics.epoch - (not epoch_done))
@@ -266,11 +270,12 @@ def _run(arguments: Arguments) -> int:
                     )
     except DivergedError as error:
         bar.clear()
-        return _fail(
-            4,
-            f"diverged: {error}; a lower --learning-rate may help. "
-            f"The state of the last complete epoch is in {checkpoint}",
+        kept = (
+            f"the state of the last complete epoch is in {checkpoint}"
+            if load(checkpoint, network).epoch
+            else "no epoch was completed"
         )
+        return _fail(4, f"diverged: {error}; {kept}. A lower --learning-rate may help.")
 
     if not saved:
         save_state(state, settings.epochs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import signal
 import subprocess
 import sys
@@ -169,14 +170,24 @@ def test_every_route_runs_from_the_command_line(data: Dataset, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--samples", "0"], "--samples: takes a whole number of at least 1, got '0'"),
-        (["--sigma", "-1"], "--sigma: takes a positive number, got '-1'"),
-        (["--sigma", "nan"], "--sigma: takes a positive number, got 'nan'"),
-        (["--learning-rate", "inf"], "--learning-rate: takes a positive number"),
-        (["--epochs", "-1"], "--epochs: takes a whole number of at least 1, got '-1'"),
+        (
+            ["--samples", "0"],
+            "--samples: takes a whole number from 1 to 9223372036854775807, got '0'",
+        ),
+        (["--sigma", "-1"], "--sigma: takes a number from 1e-06 to 1e+06, got '-1'"),
+        (["--sigma", "nan"], "--sigma: takes a number from 1e-06 to 1e+06, got 'nan'"),
+        (["--sigma", "1e-30"], "--sigma: takes a number from 1e-06"),
+        (["--sigma", "1e39"], "--sigma: takes a number from 1e-06"),
+        (["--learning-rate", "0"], "--learning-rate: takes a number from 1e-30 to 1e+30"),
+        (["--learning-rate", "inf"], "--learning-rate: takes a number from"),
+        (
+            ["--epochs", "-1"],
+            "--epochs: takes a whole number from 1 to 9223372036854775807, got '-1'",
+        ),
         (["--epochs", "2.5"], "--epochs: takes a whole number"),
         (["--batch-size", "none"], "--batch-size: takes a whole number"),
-        (["--seed", "-1"], "--seed: takes a whole number of at least 0"),
+        (["--seed", "-1"], "--seed: takes a whole number from 0 to"),
+        (["--out", ""], "--out: takes a folder, got an empty name"),
         (["--loss", "hinge"], "--loss: invalid choice: 'hinge'"),
         (["--route", "x"], "--route: invalid choice"),
         (["--dataset", "cifar"], "--dataset: invalid choice"),
@@ -230,11 +241,42 @@ def test_missing_data_ends_with_status_3(
 def test_divergence_ends_with_status_4(
     data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--loss", "cross-entropy", "--learning-rate", "1e38", "--out", str(tmp_path / "run")]
+    words = ["--loss", "cross-entropy", "--learning-rate", "1e30", "--out", str(tmp_path / "run")]
     assert main(words) == 4
     error = capsys.readouterr().err
     assert "diverged" in error
     assert "of epoch 1" in error
+    assert "no epoch was completed" in error
+
+
+def test_a_folder_in_which_no_run_could_start_can_be_used_again(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise DataError("cannot write checkpoint.npz: No space left on device")
+
+    words = ["--epochs", "1", "--samples", "2", "--out", str(tmp_path / "run")]
+    with monkeypatch.context() as context:
+        context.setattr(train_module, "save", full_disk)
+        assert main(words) == 1
+    assert main(words) == 0
+
+
+def test_a_name_that_the_terminal_cannot_show_does_not_end_the_run(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert main(["--epochs", "1", "--samples", "2", "--out", str(tmp_path / "é")]) == 0
+    assert b"xe9" in shown.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_closed_output_and_error_do_not_end_the_run(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["--epochs", "1", "--samples", "2", "--out", str(tmp_path / "run")]) == 0
 
 
 def test_an_epoch_that_cannot_be_saved_does_not_end_the_run(
@@ -262,7 +304,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert main(["--out", str(tmp_path / "file" / "run")]) == 2
+    assert main(["--out", str(tmp_path / "file" / "run")]) == 1
     assert "cannot write in" in capsys.readouterr().err
 
 

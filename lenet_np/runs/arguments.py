@@ -13,6 +13,8 @@ from lenet_np.data.choose import DATASETS
 from lenet_np.routes import ROUTES
 from lenet_np.state import Settings
 
+MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
+
 
 class Arguments(NamedTuple):
     """What the user asked for."""
@@ -62,7 +64,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--data-dir",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
     )
@@ -82,7 +84,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--learning-rate",
-        type=_positive,
+        type=_number(1e-30, 1e30),
         default=defaults.learning_rate,
         metavar="X",
         help="Adam's rate (default: 5/55000 = 9.09e-05)",
@@ -102,7 +104,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--sigma",
-        type=_positive,
+        type=_number(1e-6, 1e6),  # beyond these, squares leave the range of float32
         default=defaults.sigma,
         metavar="X",
         help="standard deviation of the noise, zero-one only (default: %(default)s)",
@@ -122,7 +124,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--out",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="folder for checkpoint and metrics (default: a new one below runs/)",
     )
@@ -131,26 +133,37 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     return Arguments(Settings(**values), dataset, data_dir, out)
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("takes a folder, got an empty name")
+    return Path(text)
+
+
 def _whole(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if not least <= value < 2**63:
+        if not least <= value <= MOST:
             raise argparse.ArgumentTypeError(
-                f"takes a whole number of at least {least}, got {text!r}"
+                f"takes a whole number from {least} to {MOST}, got {text!r}"
             )
         return value
 
     return convert
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"takes a positive number, got {text!r}")
-    return value
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"takes a number from {least:g} to {most:g}, got {text!r}"
+            )
+        return value
+
+    return convert

@@ -20,6 +20,10 @@ class RunFolderError(ValueError):
     """The run's folder cannot be used; the message says why."""
 
 
+class RunExistsError(RunFolderError):
+    """The folder holds an older run, which is never overwritten."""
+
+
 def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     """Make the folder of a new run, and never touch that of an older one.
 
@@ -36,18 +40,20 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
 
     Raises
     ------
+    RunExistsError
+        If the folder holds a run already.
     RunFolderError
-        If the folder holds a run already or cannot be made.
+        If it cannot be made or written.
     """
     if out is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         out = Path("runs", f"{stamp}-{dataset}-{settings.loss}-seed{settings.seed}")
-    for name in (CHECKPOINT, METRICS):
-        if (out / name).exists():
-            raise RunFolderError(f"{out} holds a run already ({name}): name another folder")
+    # A table without a checkpoint is what a run leaves that could not even start.
+    if (out / CHECKPOINT).exists():
+        raise RunExistsError(f"{out} holds a run already ({CHECKPOINT}): name another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with open(out / METRICS, "x", newline="", encoding="utf-8") as file:
+        with open(out / METRICS, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(COLUMNS)
     except OSError as error:
         raise RunFolderError(f"cannot write in {out}: {error.strerror or error}") from error

@@ -18,8 +18,12 @@ def say(line: str) -> None:
     ----------
     line : str
     """
+    if sys.stdout is None:  # closed by the caller (>&-)
+        return
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(line, flush=True)
+        # A folder's name may hold letters that the terminal cannot show.
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         # Python would try again at exit, and fail again: nobody listens, so talk to nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,7 +45,9 @@ class ProgressBar:
         self._done = 0
         self._start = time.monotonic()
         self._drawn = 0.0
-        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = (
+            sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        )
 
     def step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
         """Count a step, and redraw the bar now and then.
