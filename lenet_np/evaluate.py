@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
-from lenet_np.layers import Parameters, Sequential
+from lenet_np.layers import Sequential
 from lenet_np.losses import predict
+from lenet_np.ops import Parameters
 
 
 class Evaluation(NamedTuple):

@@ -14,10 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from lenet_np import init, ops
-from lenet_np.ops import Array
+from lenet_np.ops import Array, Parameters
 
 Shape = tuple[int, ...]
-Parameters = dict[str, Array]
 WeightInitializer = Callable[[Shape, np.random.Generator], Array]
 
 

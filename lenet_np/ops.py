@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
+#: Arrays under dotted names such as ``conv1.weight``; gradients have the names of their parameters.
+Parameters = dict[str, Array]
 
 
 # --- im2col and its adjoint ---------------------------------------------------------------------

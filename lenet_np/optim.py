@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenet_np.ops import Array
-
-Parameters = dict[str, Array]
+from lenet_np.ops import Array, Parameters
 
 
 class AdamState(NamedTuple):

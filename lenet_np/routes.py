@@ -15,10 +15,10 @@ import numpy as np
 
 from lenet_np import ops
 from lenet_np.es import Estimate
-from lenet_np.layers import Parameters, Sequential
+from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.losses import squared_error_gradient
-from lenet_np.ops import Array
+from lenet_np.ops import Array, Parameters
 
 Estimator = Callable[[Array, Array], Estimate]
 

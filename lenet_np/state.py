@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lenet_np.layers import Parameters
+from lenet_np.ops import Parameters
 from lenet_np.optim import AdamState
 
 
