@@ -7,6 +7,7 @@ from importlib import import_module
 
 COMMANDS = {
     "train": ("lenet_np.train", "train LeNet-5 through the 0-1 loss"),
+    "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
     "plot": ("lenet_np.plots", "draw the accuracy of finished runs"),
 }
 
@@ -18,7 +19,7 @@ def main() -> int:
     -------
     int : the exit status; 2 for an unknown command.
     """
-    listing = "\n".join(f"  {name:6} {text}" for name, (_, text) in COMMANDS.items())
+    listing = "\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items())
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(f"usage: python -m lenet_np COMMAND [--help]\n\n{listing}")
         return 0

@@ -89,9 +89,10 @@ def estimate_gradient(
             f"least one sample, got {noise.shape}"
         )
     _check_dtype(noise, logits)
-    perturbed = logits[:, np.newaxis] + noise * scale
+    perturbed = noise * scale
+    perturbed += logits[:, np.newaxis]
     values = loss(perturbed, labels[:, np.newaxis])  # F, (n, N)
-    gradient = (noise * values).mean(axis=1) / scale
+    gradient = np.einsum("kin,in->kn", noise, values) / (noise.shape[1] * scale)
     return Estimate(values.mean(axis=0), gradient)
 
 

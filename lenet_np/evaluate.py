@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from lenet_np.data.minibatch import gather
 from lenet_np.layers import Sequential
 from lenet_np.losses import predict
 from lenet_np.ops import Parameters
+from lenet_np.runs.threads import default_threads, one_blas_thread
 
 
 class Evaluation(NamedTuple):
@@ -27,7 +29,11 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    network: Sequential, parameters: Parameters, split: Split, batch_size: int = 128
+    network: Sequential,
+    parameters: Parameters,
+    split: Split,
+    batch_size: int = 128,
+    threads: int | None = None,
 ) -> Evaluation:
     """Read every image of a split, batch by batch.
 
@@ -41,6 +47,8 @@ def evaluate(
     split : Split
     batch_size : int
         Bounds the memory; the result does not depend on it.
+    threads : int, optional
+        How many batches are read at a time; by default one for each core.
 
     Returns
     -------
@@ -56,11 +64,15 @@ def evaluate(
             f"evaluation needs examples and a batch size of at least 1, "
             f"got {len(split)} examples and batch size {batch_size}"
         )
+
+    def read(start: int) -> NDArray[np.uint8]:
+        images, _ = gather(split, slice(start, start + batch_size))
+        return predict(network.forward(parameters, images)[0])
+
+    with one_blas_thread(), ThreadPoolExecutor(threads or default_threads()) as pool:
+        answers = np.concatenate(list(pool.map(read, range(0, len(split), batch_size))))
     confusion = np.zeros((CLASSES, CLASSES), np.int64)  # [label, answer]
-    for start in range(0, len(split), batch_size):
-        images, labels = gather(split, slice(start, start + batch_size))
-        logits, _ = network.forward(parameters, images)
-        np.add.at(confusion, (predict(labels), predict(logits)), 1)
+    np.add.at(confusion, (split.classes, answers), 1)
     right, examples = np.diag(confusion), confusion.sum(axis=1)
     recall = np.divide(right, examples, out=np.full(CLASSES, np.nan), where=examples > 0)
     return Evaluation(float(right.sum() / examples.sum()), recall, confusion.sum(axis=0))

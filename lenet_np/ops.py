@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
@@ -59,9 +60,13 @@ def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
 
 
 def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
-    """Copy every window that a kernel sees into a column, so that convolution is a product.
+    """Line up every window that a kernel sees, so that convolution is a matrix product.
 
-    columns[c, i, j, p, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
+    columns[p, i, c, j, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
+
+    For each output row p, the axes (i, c, j) run down a column and (q, n) count the columns. Only
+    the width is copied, KW times. The rows of p and p + 1 overlap, so the height is a view: row
+    p + i of what was copied appears in every window that sees it.
 
     Parameters
     ----------
@@ -71,7 +76,7 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
 
     Returns
     -------
-    (C, KH, KW, OH, OW, N), same dtype.
+    (OH, KH, C, KW, OW, N), same dtype, read-only.
 
     Raises
     ------
@@ -79,27 +84,25 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
         If x is not a batch of float images, or the windows do not fit.
     """
     _require_float("x", x, 4)
-    (channels, height, width, batch), (kernel_height, kernel_width) = x.shape, kernel
-    out_height = output_size(height, kernel_height, stride, padding)
-    out_width = output_size(width, kernel_width, stride, padding)
+    output_size(x.shape[1], kernel[0], stride, padding)
+    output_size(x.shape[2], kernel[1], stride, padding)
     if padding:
         x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    columns = np.empty((channels, *kernel, out_height, out_width, batch), x.dtype)
-    for i in range(kernel_height):
-        for j in range(kernel_width):
-            columns[:, i, j] = _window(x, i, j, out_height, out_width, stride)
-    return columns
+    across = sliding_window_view(x, kernel[1], axis=2)[:, :, ::stride]  # (C, H, OW, N, KW)
+    rows = np.ascontiguousarray(across.transpose(1, 0, 4, 2, 3))  # (H, C, KW, OW, N)
+    down = sliding_window_view(rows, kernel[0], axis=0)[::stride]  # (OH, C, KW, OW, N, KH)
+    return down.transpose(0, 5, 1, 2, 3, 4)
 
 
 def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
-    """Add every column back to the pixels it came from: the adjoint of im2col.
+    """Add every entry of the columns back to the pixel it came from: the adjoint of im2col.
 
     <im2col(x), columns> = <x, col2im(columns)> for all x. It is not the inverse: a pixel that k
     windows saw is a sum of k entries.
 
     Parameters
     ----------
-    columns : (C, KH, KW, OH, OW, N)
+    columns : (OH, KH, C, KW, OW, N)
     image_size : (H, W), without the padding
     stride, padding : int
 
@@ -113,7 +116,7 @@ def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding
         If the columns are not what im2col makes of such an image.
     """
     _require_float("columns", columns, 6)
-    channels, kernel_height, kernel_width, out_height, out_width, batch = columns.shape
+    out_height, kernel_height, channels, kernel_width, out_width, batch = columns.shape
     height, width = image_size
     expected = (
         output_size(height, kernel_height, stride, padding),
@@ -124,24 +127,22 @@ def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding
             f"columns of {out_height}x{out_width} windows, but an image of {height}x{width} "
             f"has {expected[0]}x{expected[1]} of them"
         )
-    x = np.zeros((channels, height + 2 * padding, width + 2 * padding, batch), columns.dtype)
+    padded_height, padded_width = height + 2 * padding, width + 2 * padding
+    rows = np.zeros((padded_height, *columns.shape[2:]), columns.dtype)  # (H, C, KW, OW, N)
     for i in range(kernel_height):
-        for j in range(kernel_width):
-            # += and not =: windows overlap, and a pixel collects from each that saw it.
-            _window(x, i, j, out_height, out_width, stride)[...] += columns[:, i, j]
-    return x[:, padding : padding + height, padding : padding + width]
-
-
-def _window(x: Array, i: int, j: int, out_height: int, out_width: int, stride: int) -> Array:
-    """View the pixel (i, j) of every window: (C, OH, OW, N)."""
-    return x[:, i : i + out_height * stride : stride, j : j + out_width * stride : stride]
+        # += and not =: windows overlap, and a pixel collects from each that saw it.
+        rows[i : i + out_height * stride : stride] += columns[:, i]
+    x = np.zeros((padded_height, channels, padded_width, batch), columns.dtype)
+    for j in range(kernel_width):
+        x[:, :, j : j + out_width * stride : stride] += rows[:, :, j]
+    return x.swapaxes(0, 1)[:, padding : padding + height, padding : padding + width]
 
 
 # --- convolution --------------------------------------------------------------------------------
 
 
 class Conv2dCache(NamedTuple):
-    columns: Array  # (C*KH*KW, OH*OW*N)
+    columns: Array  # (OH, KH*C*KW, OW*N)
     weight: Array  # (F, C, KH, KW)
     input_shape: tuple[int, ...]  # (C, H, W, N)
     stride: int
@@ -188,20 +189,26 @@ def conv2d_forward(
             f"got {x.shape}, {weight.shape} and {bias.shape}"
         )
     _require_same_dtype(x, weight, bias)
-    columns = im2col(x, (kernel[0], kernel[1]), stride, padding)
-    out_height, out_width, batch = columns.shape[3:]
-    flat = columns.reshape(channels * kernel[0] * kernel[1], out_height * out_width * batch)
-    y = weight.reshape(filters, -1) @ flat
+    windows = im2col(x, (kernel[0], kernel[1]), stride, padding)
+    out_height, *_, out_width, batch = windows.shape
+    columns = windows.reshape(out_height, -1, out_width * batch)
+    # One product for each output row: its columns fit the cache, those of all rows do not.
+    y = _kernel_matrix(weight) @ columns  # (OH, F, OW*N)
     y += bias[:, np.newaxis]
-    cache = Conv2dCache(flat, weight, x.shape, stride, padding)
-    return y.reshape(filters, out_height, out_width, batch), cache
+    cache = Conv2dCache(columns, weight, x.shape, stride, padding)
+    return y.swapaxes(0, 1).reshape(filters, out_height, out_width, batch), cache
+
+
+def _kernel_matrix(weight: Array) -> Array:
+    """Write each kernel as a row, in the order of the columns: (F, KH*C*KW)."""
+    return weight.swapaxes(1, 2).reshape(len(weight), -1)
 
 
 def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> AffineGradients:
     """Send dy back through a convolution.
 
-    With columns X = im2col(x) and dY as (F, OH*OW*N):
-    dweight = dY Xᵀ,  dbias = dY 1,  dx = col2im(Wᵀ dY).
+    With the columns X_p of output row p, dY_p as (F, OW*N) and the kernels W as a matrix:
+    dW = sum_p dY_p X_pᵀ,  dbias = sum_p dY_p 1,  dx = col2im of the columns Wᵀ dY_p.
 
     Parameters
     ----------
@@ -215,20 +222,20 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
     AffineGradients
     """
     filters, channels, kernel_height, kernel_width = cache.weight.shape
-    height, width = cache.input_shape[1:3]
-    flat_dy = dy.reshape(filters, -1)
+    _, height, width, _ = cache.input_shape
+    _, out_height, out_width, batch = dy.shape
+    dy_rows = dy.reshape(filters, out_height, out_width * batch).swapaxes(0, 1)
     # (X dYᵀ)ᵀ is dY Xᵀ; BLAS is twice as fast when the longer side comes first.
-    dweight = (cache.columns @ flat_dy.T).T.reshape(cache.weight.shape)
-    dbias = flat_dy.sum(axis=1)
+    dmatrix = (cache.columns @ dy_rows.swapaxes(1, 2)).sum(axis=0).T
+    dweight = np.ascontiguousarray(
+        dmatrix.reshape(filters, kernel_height, channels, kernel_width).swapaxes(1, 2)
+    )
+    dbias = dy.sum(axis=(1, 2, 3))
     if not need_dx:
         return AffineGradients(None, dweight, dbias)
-    dcolumns = cache.weight.reshape(filters, -1).T @ flat_dy
-    dx = col2im(
-        dcolumns.reshape(channels, kernel_height, kernel_width, *dy.shape[1:]),
-        (height, width),
-        cache.stride,
-        cache.padding,
-    )
+    dcolumns = _kernel_matrix(cache.weight).T @ dy_rows
+    dwindows = dcolumns.reshape(out_height, kernel_height, channels, kernel_width, out_width, batch)
+    dx = col2im(dwindows, (height, width), cache.stride, cache.padding)
     return AffineGradients(dx, dweight, dbias)
 
 
@@ -236,8 +243,8 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
 
 
 class MaxPool2dCache(NamedTuple):
-    x: Array  # (C, H, W, N)
-    y: Array  # (C, OH, OW, N)
+    larger: list[NDArray[np.bool_]]  # (C, OH, OW, N) each: was pixel k above all before it?
+    input_shape: tuple[int, ...]  # (C, H, W, N)
     window: int
     stride: int
 
@@ -264,19 +271,23 @@ def max_pool2d_forward(x: Array, window: int, stride: int) -> tuple[Array, MaxPo
         If x is not a batch of float images, or the windows do not fit.
     """
     _require_float("x", x, 4)
-    out_height = output_size(x.shape[1], window, stride)
-    out_width = output_size(x.shape[2], window, stride)
-    y = _window(x, 0, 0, out_height, out_width, stride).copy()
-    for i, j in _window_offsets(window)[1:]:
-        np.maximum(y, _window(x, i, j, out_height, out_width, stride), out=y)
-    return y, MaxPool2dCache(x, y, window, stride)
+    output_size(x.shape[1], window, stride)
+    output_size(x.shape[2], window, stride)
+    first, *others = _window_pixels(x, window, stride)
+    y, larger = first.copy(), []
+    for pixel in others:
+        larger.append(pixel > y)
+        np.maximum(y, pixel, out=y)
+    return y, MaxPool2dCache(larger, x.shape, window, stride)
 
 
 def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
     """Send dy back to the pixel that won each window.
 
     dx[winner of window (p, q)] += dy[p, q]. Where several pixels tie, the first in row-major
-    order wins: the gradient must go to one place, not be given out twice.
+    order wins: the gradient must go to one place, not be given out twice. The forward pass took
+    y <- max(y, pixel) pixel by pixel. In reverse, a pixel that was larger takes the gradient;
+    otherwise it stays for the pixels before.
 
     Parameters
     ----------
@@ -287,22 +298,26 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
     -------
     dx : (C, H, W, N), same dtype.
     """
-    x, y, window, stride = cache
-    _, out_height, out_width, _ = y.shape
-    dx = np.zeros_like(x, dtype=dy.dtype)
-    open_windows = np.ones(y.shape, bool)
-    for i, j in _window_offsets(window):
-        wins = _window(x, i, j, out_height, out_width, stride) == y
-        wins &= open_windows
-        open_windows ^= wins
+    larger, input_shape, window, stride = cache
+    dx = np.zeros(input_shape, dy.dtype)
+    first, *others = _window_pixels(dx, window, stride)
+    for dpixel, was_larger in zip(reversed(others), reversed(larger), strict=True):
+        share = dy * was_larger
         # += and not =: with a stride below the window, a pixel can win several windows.
-        _window(dx, i, j, out_height, out_width, stride)[...] += dy * wins
+        dpixel += share
+        dy = dy - share
+    first += dy
     return dx
 
 
-def _window_offsets(window: int) -> list[tuple[int, int]]:
-    """List the places (i, j) inside a square window, in row-major order."""
-    return [(i, j) for i in range(window) for j in range(window)]
+def _window_pixels(x: Array, window: int, stride: int) -> list[Array]:
+    """View each pixel of all windows, in row-major order: window² views (C, OH, OW, N)."""
+    _, height, width, _ = x.shape
+    return [
+        x[:, i : height - window + i + 1 : stride, j : width - window + j + 1 : stride]
+        for i in range(window)
+        for j in range(window)
+    ]
 
 
 # --- the rest of the layers ---------------------------------------------------------------------

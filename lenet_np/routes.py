@@ -8,7 +8,7 @@ loss of the batch and the gradients of its sum; ``estimator(logits, labels)`` gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,26 @@ class LossAndGradients(NamedTuple):
 
     loss: Array  # (N,), estimate of the smoothed loss of each example
     gradients: Parameters  # of the sum over the batch
+
+
+def add_parts(parts: Sequence[LossAndGradients]) -> LossAndGradients:
+    """Put a minibatch together from what its parts taught.
+
+    The gradient of a sum over examples is the sum of the gradients of its parts. They are added
+    in the order given: floating-point sums depend on their order.
+
+    Parameters
+    ----------
+    parts : sequence of LossAndGradients, at least one
+
+    Returns
+    -------
+    LossAndGradients
+    """
+    gradients = parts[0].gradients
+    for part in parts[1:]:
+        gradients = {name: total + part.gradients[name] for name, total in gradients.items()}
+    return LossAndGradients(np.concatenate([part.loss for part in parts]), gradients)
 
 
 # --- 1. A custom gradient for the operation that has none ---------------------------------------

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet_np import es
 from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
-from lenet_np.data import DataError, Split, load_dataset, pad_to_32
+from lenet_np.data import CLASSES, DataError, Split, load_dataset, pad_to_32
 from lenet_np.data.minibatch import gather
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
-from lenet_np.ops import Array
+from lenet_np.ops import Array, Parameters
 from lenet_np.optim import Adam
-from lenet_np.routes import ROUTES, LossAndGradients
+from lenet_np.routes import ROUTES, LossAndGradients, add_parts
 from lenet_np.runs.arguments import Arguments, parse
 from lenet_np.runs.folder import CHECKPOINT, RunExistsError, RunFolderError, append_metrics, create
 from lenet_np.runs.memory import keep_freed_memory
 from lenet_np.runs.screen import ProgressBar, say
+from lenet_np.runs.threads import default_threads, one_blas_thread
 from lenet_np.seeds import generator
 from lenet_np.state import Settings, State
+
+#: Images that one thread works on. A fixed number, and not a share of the threads: then the sum
+#: over a minibatch has the same order, and the same bits, whatever the number of threads.
+PART_SIZE = 64
+#: Minibatches that are prepared ahead of the one in work.
+AHEAD = 2
 
 
 class StepMetrics(NamedTuple):
@@ -35,6 +46,14 @@ class StepMetrics(NamedTuple):
     step: int  # within the epoch, 1 for the first
     steps_per_epoch: int
     loss: float  # mean over the minibatch, before the step
+
+
+class Part(NamedTuple):
+    """A part of a minibatch with its noise: all that the loss and its gradients need."""
+
+    images: Array  # (1, 32, 32, P)
+    labels: Array  # (10, P), one-hot
+    noise: Array | None  # (10, n, P); None for cross-entropy
 
 
 class DivergedError(ArithmeticError):
@@ -58,12 +77,17 @@ def initial_state(network: Sequential, settings: Settings) -> State:
 
 
 def train(
-    network: Sequential, data: Split, settings: Settings, state: State | None = None
+    network: Sequential,
+    data: Split,
+    settings: Settings,
+    state: State | None = None,
+    threads: int | None = None,
 ) -> Iterator[tuple[State, StepMetrics]]:
     """Train step by step, yielding after each: the caller prints, evaluates, saves and stops.
 
     The shuffle is a function of (seed, epoch) and the noise of (seed, step), so a run that goes
-    on from a saved state takes the very steps it would have taken without the pause.
+    on from a saved state takes the very steps it would have taken without the pause. The parts of
+    a minibatch are worked on side by side, and the noise of later steps is drawn meanwhile.
 
     Parameters
     ----------
@@ -73,6 +97,8 @@ def train(
     settings : Settings
     state : State, optional
         Where to go on from; a new `initial_state` by default.
+    threads : int, optional
+        By default one for each core. The results do not depend on it.
 
     Yields
     ------
@@ -93,47 +119,94 @@ def train(
     optimizer = Adam(settings.learning_rate)
     state = state or initial_state(network, settings)
     steps_per_epoch = -(-len(data) // settings.batch_size)
-    first_step = state.optimizer.step
-    for epoch in range(first_step // steps_per_epoch, settings.epochs):
-        order = generator(settings.seed, "shuffle", epoch).permutation(len(data))
-        for step in range(state.optimizer.step - epoch * steps_per_epoch, steps_per_epoch):
-            start = step * settings.batch_size
-            images, labels = gather(data, order[start : start + settings.batch_size])
-            loss, gradients = loss_and_gradients(network, state, images, labels, settings)
+    plan = _plan(len(data), steps_per_epoch, state.optimizer.step, settings)
+    with ThreadPoolExecutor(threads or default_threads()) as pool:
+        ahead = deque(pool.submit(prepare, data, settings, *p) for p in islice(plan, AHEAD))
+        while ahead:
+            parts = ahead.popleft().result()
+            with one_blas_thread():
+                working = [
+                    pool.submit(loss_and_gradients, network, state.parameters, part, settings)
+                    for part in parts
+                ]
+                # Behind the parts in the queue: this is for threads that have nothing else to do.
+                ahead.extend(pool.submit(prepare, data, settings, *p) for p in islice(plan, 1))
+                loss, gradients = add_parts([part.result() for part in working])
+            epoch, step = divmod(state.optimizer.step, steps_per_epoch)
             state = State(*optimizer.update(state.parameters, gradients, state.optimizer))
             metrics = StepMetrics(epoch + 1, step + 1, steps_per_epoch, float(loss.mean()))
             _check_finite(state, metrics)
             yield state, metrics
 
 
+def _plan(
+    examples: int, steps_per_epoch: int, first_step: int, settings: Settings
+) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
+    """List the steps still to take, each with the indices of its minibatch."""
+    for epoch in range(first_step // steps_per_epoch, settings.epochs):
+        order = generator(settings.seed, "shuffle", epoch).permutation(examples)
+        for step in range(max(first_step, epoch * steps_per_epoch), (epoch + 1) * steps_per_epoch):
+            start = (step - epoch * steps_per_epoch) * settings.batch_size
+            yield step, order[start : start + settings.batch_size]
+
+
+def prepare(
+    data: Split, settings: Settings, step: int, indices: NDArray[np.integer[Any]]
+) -> list[Part]:
+    """Gather a minibatch, draw its noise, and divide both into parts.
+
+    Parameters
+    ----------
+    data : Split
+    settings : Settings
+    step : int
+        Steps taken before this one; the noise is a function of (seed, step).
+    indices : (N,) integers
+
+    Returns
+    -------
+    list of Part, of `PART_SIZE` images each; the last may be smaller.
+    """
+    noise = None
+    if settings.loss == "zero-one":
+        rng = generator(settings.seed, "noise", step)
+        noise = es.sample_noise(rng, CLASSES, settings.samples, len(indices))
+    parts = []
+    for start in range(0, len(indices), PART_SIZE):
+        here = slice(start, start + PART_SIZE)
+        images, labels = gather(data, indices[here])
+        parts.append(Part(images, labels, None if noise is None else noise[:, :, here]))
+    return parts
+
+
 def loss_and_gradients(
-    network: Sequential, state: State, images: Array, labels: Array, settings: Settings
+    network: Sequential, parameters: Parameters, part: Part, settings: Settings
 ) -> LossAndGradients:
-    """Compute the loss of a minibatch and the gradients of its sum.
+    """Compute the loss of each example of a part, and the gradients of their sum.
 
     Parameters
     ----------
     network : Sequential
-    state : State
-    images : (1, 32, 32, N)
-    labels : (10, N), one-hot
+    parameters : dict from `Sequential.init` or training
+    part : Part
     settings : Settings
 
     Returns
     -------
     LossAndGradients
     """
-    if settings.loss == "cross-entropy":
-        logits, caches = network.forward(state.parameters, images)
-        dlogits = cross_entropy_gradient(logits, labels)
-        return LossAndGradients(cross_entropy(logits, labels), network.backward(dlogits, caches)[1])
+    images, labels, noise = part
+    # An overflow is reported once, as a divergence, and not as NumPy's warnings.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if noise is None:
+            logits, caches = network.forward(parameters, images)
+            _, gradients = network.backward(cross_entropy_gradient(logits, labels), caches)
+            return LossAndGradients(cross_entropy(logits, labels), gradients)
 
-    def estimator(logits: Array, labels: Array) -> es.Estimate:
-        rng = generator(settings.seed, "noise", state.optimizer.step)
-        noise = es.sample_noise(rng, len(logits), settings.samples, logits.shape[1], logits.dtype)
-        return es.estimate_gradient(zero_one_loss, logits, labels, noise, settings.sigma)
+        def estimator(logits: Array, labels: Array) -> es.Estimate:
+            return es.estimate_gradient(zero_one_loss, logits, labels, noise, settings.sigma)
 
-    return ROUTES[settings.route](network, state.parameters, images, labels, estimator)
+        return ROUTES[settings.route](network, parameters, images, labels, estimator)
 
 
 def _check_finite(state: State, metrics: StepMetrics) -> None:
@@ -204,7 +277,7 @@ def _fail(status: int, message: str) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    settings = arguments.settings
+    settings, threads = arguments.settings, arguments.threads
     try:
         data = load_dataset(arguments.dataset, arguments.data_dir)
     except DataError as error:
@@ -236,15 +309,14 @@ def _run(arguments: Arguments) -> int:
     losses: list[float] = []
     saved = True
     try:
-        # An overflow is reported once, as a divergence, and not as NumPy's warnings.
-        with _Interruption() as interruption, np.errstate(over="ignore", invalid="ignore"):
-            for state, metrics in train(network, data.train, settings):
+        with _Interruption() as interruption:
+            for state, metrics in train(network, data.train, settings, threads=threads):
                 losses.append(metrics.loss)
                 bar.step(*metrics[:3])
                 epoch_done = metrics.step == metrics.steps_per_epoch
                 if epoch_done:
                     validation = evaluate(
-                        network, state.parameters, data.validation, settings.batch_size
+                        network, state.parameters, data.validation, settings.batch_size, threads
                     )
                     bar.clear()
                     say(
@@ -281,7 +353,7 @@ def _run(arguments: Arguments) -> int:
         save_state(state, settings.epochs)
     # The test set is read once, with the weights as they were saved.
     restored = load(checkpoint, network).state
-    test = evaluate(network, restored.parameters, data.test, settings.batch_size)
+    test = evaluate(network, restored.parameters, data.test, settings.batch_size, threads)
     say(
         f"Test accuracy {test.accuracy:.4f} on {data.name}, with the weights restored from the file"
     )

@@ -58,9 +58,9 @@ def test_windows_that_do_not_fit_are_refused(arguments, message):
 def test_im2col_of_a_small_image():
     x = np.arange(9.0).reshape(1, 3, 3, 1)
     columns = ops.im2col(x, (2, 2))
-    assert columns.shape == (1, 2, 2, 2, 2, 1)
-    np.testing.assert_array_equal(columns[0, :, :, 0, 0, 0], [[0, 1], [3, 4]])
-    np.testing.assert_array_equal(columns[0, :, :, 1, 0, 0], [[3, 4], [6, 7]])
+    assert columns.shape == (2, 2, 1, 2, 2, 1)
+    np.testing.assert_array_equal(columns[0, :, 0, :, 0, 0], [[0, 1], [3, 4]])
+    np.testing.assert_array_equal(columns[1, :, 0, :, 0, 0], [[3, 4], [6, 7]])
     # The middle pixel is seen by all four windows, the corners by one each.
     np.testing.assert_array_equal(
         ops.col2im(np.ones_like(columns), (3, 3))[0, :, :, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
@@ -80,7 +80,7 @@ def test_col2im_is_the_adjoint_of_im2col(case):
 
 def test_col2im_refuses_columns_of_another_image():
     with pytest.raises(ValueError, match="columns of 2x2 windows, but an image of 4x4 has 3x3"):
-        ops.col2im(np.zeros((1, 2, 2, 2, 2, 1)), (4, 4))
+        ops.col2im(np.zeros((2, 2, 1, 2, 2, 1)), (4, 4))
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)

@@ -20,7 +20,7 @@ from lenet_np.lenet import lenet5
 from lenet_np.plots import main as plot_main
 from lenet_np.runs.arguments import parse
 from lenet_np.state import Settings
-from lenet_np.train import DivergedError, initial_state, loss_and_gradients, main, train
+from lenet_np.train import DivergedError, initial_state, loss_and_gradients, main, prepare, train
 
 TINY = textwrap.dedent("""
     import numpy as np
@@ -85,9 +85,10 @@ def test_samples_do_not_change_weights_or_shuffle(data: Dataset) -> None:
 def test_every_value_of_a_training_step_is_float32(data: Dataset) -> None:
     network, settings = lenet5(), Settings(samples=4)
     state = initial_state(network, settings)
-    images, labels = train_module.gather(data.train, slice(0, 16))
     for loss in ("zero-one", "cross-entropy"):
-        result = loss_and_gradients(network, state, images, labels, Settings(loss=loss, samples=4))
+        settings = Settings(loss=loss, samples=4)
+        (part,) = prepare(data.train, settings, 0, np.arange(16))
+        result = loss_and_gradients(network, state.parameters, part, settings)
         assert result.loss.dtype == np.float32
         assert {g.dtype for g in result.gradients.values()} == {np.dtype(np.float32)}
     after, _ = next(train(network, data.train, settings))
@@ -218,7 +219,7 @@ def test_help_explains_every_flag_with_its_default(capsys: pytest.CaptureFixture
         parse(["--help"])
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert text.count("(default: ") == 11
+    assert text.count("(default: ") == 12
 
 
 def test_defaults_are_the_notebooks() -> None:

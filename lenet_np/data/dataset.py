@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 CLASSES = 10
 IMAGE_SIZE = 28
 PADDED_SIZE = 32
+MARGIN = (PADDED_SIZE - IMAGE_SIZE) // 2
+#: pixel * (1/255) rather than pixel / 255: the notebook's data loader did so.
+PIXEL_SCALE = np.float32(1 / 255)
 
 
 class DataError(ValueError):
@@ -69,8 +72,7 @@ class Split:
         return len(self.classes)
 
     def __getitem__(self, indices: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        # pixel * (1/255) rather than pixel / 255: the notebook's data loader did so.
-        images = self.pixels[indices, ..., np.newaxis].astype(np.float32) * np.float32(1 / 255)
+        images = self.pixels[indices, ..., np.newaxis].astype(np.float32) * PIXEL_SCALE
         return images, one_hot(self.classes[indices])
 
 
@@ -127,5 +129,4 @@ def pad_to_32(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 1):
         raise ValueError(f"images must have shape (N, 28, 28, 1), got {images.shape}")
-    margin = (PADDED_SIZE - IMAGE_SIZE) // 2
-    return np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    return np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))

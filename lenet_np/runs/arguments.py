@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from lenet_np.data.choose import DATASETS
 from lenet_np.routes import ROUTES
+from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
 
 MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
@@ -23,9 +24,12 @@ class Arguments(NamedTuple):
     dataset: str
     data_dir: Path | None
     out: Path | None
+    threads: int
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
     def error(self, message: str) -> NoReturn:
         # One line that names the flag; the usage of a dozen flags above it would hide it.
         print(f"{self.prog}: {message} (--help explains every flag)", file=sys.stderr)
@@ -50,7 +54,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
     """
     defaults = Settings()
-    parser = _Parser(
+    parser = Parser(
         prog="python -m lenet_np.train",
         description="Train LeNet-5 on MNIST through the 0-1 loss with Evolution Strategies.",
         allow_abbrev=False,
@@ -70,14 +74,14 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--epochs",
-        type=_whole(1),
+        type=at_least(1),
         default=defaults.epochs,
         metavar="N",
         help="passes over the training images (default: %(default)s)",
     )
     add(
         "--batch-size",
-        type=_whole(1),
+        type=at_least(1),
         default=defaults.batch_size,
         metavar="N",
         help="images in a minibatch (default: %(default)s)",
@@ -97,7 +101,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--samples",
-        type=_whole(1),
+        type=at_least(1),
         default=defaults.samples,
         metavar="N",
         help="noise samples of each image, zero-one only (default: %(default)s)",
@@ -117,7 +121,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--seed",
-        type=_whole(0),
+        type=at_least(0),
         default=defaults.seed,
         metavar="N",
         help="decides weights, shuffles and noise (default: %(default)s)",
@@ -128,9 +132,17 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         metavar="DIR",
         help="folder for checkpoint and metrics (default: a new one below runs/)",
     )
+    add(
+        "--threads",
+        type=at_least(1),
+        default=default_threads(),
+        metavar="N",
+        help="threads to work with; the results do not depend on it (default: one a core, "
+        "here %(default)s)",
+    )
     values = vars(parser.parse_args(argv))
-    dataset, data_dir, out = (values.pop(name) for name in ("dataset", "data_dir", "out"))
-    return Arguments(Settings(**values), dataset, data_dir, out)
+    others = [values.pop(name) for name in ("dataset", "data_dir", "out", "threads")]
+    return Arguments(Settings(**values), *others)
 
 
 def _folder(text: str) -> Path:
@@ -139,7 +151,9 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], int]:
+    """Make the type of an argument that is a whole number, neither too small nor too large."""
+
     def convert(text: str) -> int:
         try:
             value = int(text)

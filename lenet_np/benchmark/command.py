@@ -1,0 +1,166 @@
+"""The command ``python -m lenet_np benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Protocol
+
+import numpy as np
+
+from lenet_np.benchmark import machine
+from lenet_np.benchmark.rivals import RIVALS, Rival
+from lenet_np.benchmark.work import IMAGES, STEPS, Ours, measure_pieces, measure_products
+from lenet_np.runs.arguments import Parser, at_least
+from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.runs.threads import default_threads
+from lenet_np.state import Settings
+from lenet_np.train import PART_SIZE
+
+#: The textbook network is slow: this many steps are enough for its turn.
+TEXTBOOK_STEPS = 2
+#: Threads of a library that wait for work spin for some milliseconds before they sleep.
+PAUSE = 0.05
+
+
+class Contestant(Protocol):
+    """Whoever takes turns."""
+
+    title: str
+
+    def turn(self, request: str) -> float: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    int : the exit status. 0 done; 1 the figure cannot be written; 2 a value makes no sense;
+        130 interrupted.
+    """
+    parser = Parser(
+        prog="python -m lenet_np benchmark",
+        description="Measure a training step and evaluation, piece by piece, as a whole, and "
+        "against PyTorch (where it is installed) and a textbook network in NumPy.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--turns",
+        type=at_least(1),
+        default=15,
+        metavar="N",
+        help=f"turns of {STEPS} steps that each contestant takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=at_least(1),
+        default=default_threads(),
+        metavar="N",
+        help="threads of lenet_np and of PyTorch (default: one a core, here %(default)s)",
+    )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw the pieces of the step: .png, .svg or .pdf (default: no figure)",
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("python -m lenet_np benchmark: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    keep_freed_memory()
+    settings = Settings()
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.system()}")
+    print(f"Processor: {machine.processor()}, {default_threads()} cores to use")
+    print(f"BLAS: {machine.blas()}; one while lenet_np works")
+    print(f"Minibatches of {settings.batch_size} images, {settings.samples} noise samples each\n")
+
+    pieces = measure_pieces(arguments.turns * STEPS)
+    products = measure_products(arguments.turns * STEPS)
+    _print_pieces(pieces, products)
+
+    _print_contest(arguments.turns, arguments.threads)
+    peak = machine.peak_memory()
+    if peak is not None:
+        print(f"\nPeak memory of lenet_np: {peak / 1e6:.0f} MB")
+    if arguments.figure:
+        from lenet_np.benchmark.figure import draw_pieces
+
+        try:
+            draw_pieces(pieces, products, arguments.figure)
+        except (OSError, ValueError) as error:
+            print(f"python -m lenet_np benchmark: {error}", file=sys.stderr)
+            return 1
+        print(arguments.figure)
+    return 0
+
+
+def _print_pieces(pieces: dict[str, float], products: float) -> None:
+    print(f"One step on one thread, in parts of {PART_SIZE} images: median ms of each piece")
+    for name, seconds in pieces.items():
+        print(f"  {name:18} {1e3 * seconds:7.3f}")
+    print(f"  {'sum':18} {1e3 * sum(pieces.values()):7.3f}")
+    print(f"  {'of which products':18} {1e3 * products:7.3f}  (measured alone: the floor)\n")
+
+
+def _print_contest(turns: int, threads: int) -> None:
+    """Let everybody take turns, one after the other, and print what the turns took."""
+    names = list(RIVALS)
+    if find_spec("torch") is None:
+        names = [name for name in names if not name.startswith("pytorch")]
+        print("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
+    with ExitStack() as stack:
+        rivals = [stack.enter_context(closing(Rival(name, threads))) for name in names]
+        contestants: list[Contestant] = [Ours(threads), *rivals]
+        steps = [TEXTBOOK_STEPS if name.startswith("textbook") else STEPS for name in names]
+        training = _take_turns(contestants, [str(n) for n in (STEPS, *steps)], turns)
+        evaluation = _take_turns(contestants, ["evaluate"] * len(contestants), turns)
+    per_step = [
+        [seconds / n for seconds in times]
+        for times, n in zip(training, (STEPS, *steps), strict=True)
+    ]
+    titles = [contestant.title for contestant in contestants]
+    print(f"Whole steps, {threads} threads, in {turns} turns each: ms")
+    _print_rows(titles, per_step, Settings().batch_size)
+    print(f"\nEvaluation of {IMAGES:,} images, the same way: ms")
+    _print_rows(titles, evaluation, IMAGES)
+
+
+def _take_turns(
+    contestants: Sequence[Contestant], requests: Sequence[str], turns: int
+) -> list[list[float]]:
+    seconds: list[list[float]] = [[] for _ in contestants]
+    for _ in range(turns):
+        for contestant, request, times in zip(contestants, requests, seconds, strict=True):
+            time.sleep(PAUSE)
+            times.append(contestant.turn(request))
+    return seconds
+
+
+def _print_rows(titles: Sequence[str], seconds: Sequence[Sequence[float]], images: int) -> None:
+    print(f"  {'':38} {'median':>8} {'min':>8} {'max':>8} {'images/s':>9} {'ratio':>6}")
+    for title, times in zip(titles, seconds, strict=True):
+        # Turn by turn against the turn of ours beside it: the machine's moods cancel.
+        ratio = median(theirs / ours for theirs, ours in zip(times, seconds[0], strict=True))
+        print(
+            f"  {title:38} {1e3 * median(times):8.2f} {1e3 * min(times):8.2f} "
+            f"{1e3 * max(times):8.2f} {images / median(times):9,.0f} {ratio:6.2f}"
+        )

@@ -1,0 +1,90 @@
+"""Threads: how many this machine can use, and a BLAS that does not start its own beside them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+#: The functions (set, get) of each BLAS that NumPy can be linked with.
+_FUNCTIONS = [
+    *(
+        (f"{prefix}openblas_set_num_threads{suffix}", f"{prefix}openblas_get_num_threads{suffix}")
+        for prefix in ("", "scipy_")
+        for suffix in ("", "64_")
+    ),
+    ("MKL_Set_Num_Threads", "MKL_Get_Max_Threads"),
+    ("bli_thread_set_num_threads", "bli_thread_get_num_threads"),
+]
+
+
+class BlasThreads(NamedTuple):
+    """The switch of the BLAS that NumPy is linked with."""
+
+    set: Callable[[int], object]
+    get: Callable[[], int]
+
+
+@functools.cache
+def blas_threads() -> BlasThreads | None:
+    """Find the functions that set and get the number of threads of NumPy's BLAS.
+
+    Returns
+    -------
+    BlasThreads, or None for a BLAS that is not known (Apple's Accelerate has no such function).
+    """
+    # Looking a name up in NumPy's own extension module finds it in the libraries behind it too;
+    # Windows does not look there, so the libraries that come with NumPy's wheel are asked as well.
+    extensions = [
+        module.__file__
+        for name, module in list(sys.modules.items())
+        if name.endswith("._multiarray_umath") and getattr(module, "__file__", None)
+    ]
+    wheel = Path(np.__file__).parent.parent / "numpy.libs"
+    for file in [*extensions, *sorted(map(str, wheel.glob("*openblas*.dll")))]:
+        with suppress(OSError, TypeError):
+            library = ctypes.CDLL(file)
+            for set_name, get_name in _FUNCTIONS:
+                if hasattr(library, set_name) and hasattr(library, get_name):
+                    return BlasThreads(getattr(library, set_name), getattr(library, get_name))
+    return None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold NumPy's BLAS to one thread for a while, and give it back its own number afterwards.
+
+    Threads that each call a BLAS which starts threads of its own wait for each other. With one
+    BLAS thread a product is also summed in the same order whatever the number of cores.
+    """
+    blas = blas_threads()
+    if blas is None:
+        yield
+        return
+    before = blas.get()
+    blas.set(1)
+    try:
+        yield
+    finally:
+        blas.set(before)
+
+
+def default_threads() -> int:
+    """Count the cores that this process may use; 1 where the BLAS cannot be held to one thread.
+
+    Returns
+    -------
+    int
+    """
+    if blas_threads() is None:
+        return 1  # The BLAS then has the cores for itself.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

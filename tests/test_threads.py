@@ -1,0 +1,189 @@
+"""The results do not depend on the number of threads, and the BLAS stays out of the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_np.checkpoint import Checkpoint, load, save
+from lenet_np.data import Split
+from lenet_np.evaluate import evaluate
+from lenet_np.layers import Sequential
+from lenet_np.lenet import lenet5
+from lenet_np.routes import LossAndGradients, add_parts
+from lenet_np.runs import threads
+from lenet_np.runs.threads import BlasThreads, blas_threads, default_threads, one_blas_thread
+from lenet_np.state import Settings
+from lenet_np.train import PART_SIZE, Part, initial_state, loss_and_gradients, prepare, train
+
+NETWORK = lenet5()
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (400, 28, 28)).astype(np.uint8)
+    return Split(pixels, rng.integers(0, 10, 400).astype(np.uint8))
+
+
+def last_state(split, settings, count, state=None):
+    *_, (state, _) = train(NETWORK, split, settings, state, count)
+    return state
+
+
+def assert_same_bits(ours, theirs):
+    for group, other in zip(
+        (ours.parameters, ours.optimizer.mean, ours.optimizer.square),
+        (theirs.parameters, theirs.optimizer.mean, theirs.optimizer.square),
+        strict=True,
+    ):
+        for name, value in group.items():
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+@pytest.mark.parametrize("loss", ["zero-one", "cross-entropy"])
+@pytest.mark.parametrize("batch_size", [40, 128, 200])
+def test_the_weights_are_the_same_for_any_number_of_threads(split, loss, batch_size):
+    settings = Settings(epochs=2, batch_size=batch_size, loss=loss, samples=20)
+    one = last_state(split, settings, 1)
+    for count in (2, 3, 8):
+        assert_same_bits(last_state(split, settings, count), one)
+
+
+def test_the_weights_do_not_depend_on_the_threads_of_the_blas(split):
+    """The child's BLAS is told to use many threads; ours must be the same to the last bit."""
+    code = (
+        "import sys, numpy as np\n"
+        "from lenet_np.data import Split\n"
+        "from lenet_np.lenet import lenet5\n"
+        "from lenet_np.state import Settings\n"
+        "from lenet_np.train import train\n"
+        "rng = np.random.default_rng(1)\n"
+        "pixels = rng.integers(0, 256, (400, 28, 28)).astype(np.uint8)\n"
+        "split = Split(pixels, rng.integers(0, 10, 400).astype(np.uint8))\n"
+        "*_, (state, _) = train(lenet5(), split, Settings(epochs=1, samples=20), threads=2)\n"
+        "sys.stdout.write(b''.join(v.tobytes() for v in state.parameters.values()).hex())\n"
+    )
+    printed = []
+    for count in ("1", "4"):
+        variables = {f"{name}_NUM_THREADS": count for name in ("OPENBLAS", "MKL", "OMP")}
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        printed.append(result.stdout)
+    assert len(printed[0]) == 61_706 * 8
+    assert printed[0] == printed[1]
+
+
+def test_a_run_that_goes_on_from_a_file_has_the_same_bits(split, tmp_path: Path):
+    settings = Settings(epochs=2, samples=20)
+    whole = last_state(split, settings, 2)
+    half = last_state(split, Settings(epochs=1, samples=20), 2)
+    save(tmp_path / "half.npz", Checkpoint(half, settings, 1, "tiny"))
+    restored = load(tmp_path / "half.npz", NETWORK).state
+    assert_same_bits(last_state(split, settings, 2, restored), whole)
+
+
+def test_parts_add_up_to_the_minibatch(split):
+    settings = Settings(samples=20)
+    parameters = initial_state(NETWORK, settings).parameters
+    indices = np.arange(150)
+    parts = prepare(split, settings, 7, indices)
+    assert [part.images.shape[-1] for part in parts] == [PART_SIZE, PART_SIZE, 150 - 2 * PART_SIZE]
+    whole = Part(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
+    expected = loss_and_gradients(NETWORK, parameters, whole, settings)
+    found = add_parts([loss_and_gradients(NETWORK, parameters, p, settings) for p in parts])
+    np.testing.assert_array_equal(found.loss, expected.loss)
+    for name, gradient in expected.gradients.items():
+        distance = np.linalg.norm(found.gradients[name] - gradient)
+        assert distance < 1e-5 * np.linalg.norm(gradient), name
+
+
+def test_parts_are_added_in_their_order():
+    """In float32, (1 + 2⁻²⁴) + 2⁻²⁴ is 1, but 1 + (2⁻²⁴ + 2⁻²⁴) is not."""
+
+    def part(value):
+        return LossAndGradients(np.zeros(1, np.float32), {"w": np.array([value], np.float32)})
+
+    tiny = 2.0**-24
+    assert add_parts([part(1), part(tiny), part(tiny)]).gradients["w"][0] == 1
+    assert add_parts([part(tiny), part(tiny), part(1)]).gradients["w"][0] > 1
+
+
+def test_an_error_in_a_thread_reaches_the_caller(split, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Sequential, "backward", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        next(train(NETWORK, split, Settings(samples=2), threads=2))
+
+
+def test_evaluation_does_not_depend_on_the_number_of_threads(split):
+    parameters = initial_state(NETWORK, Settings()).parameters
+    one = evaluate(NETWORK, parameters, split, 64, threads=1)
+    three = evaluate(NETWORK, parameters, split, 64, threads=3)
+    assert one.accuracy == three.accuracy
+    np.testing.assert_array_equal(one.predicted, three.predicted)
+
+
+# --- the BLAS -----------------------------------------------------------------------------------
+
+
+def test_the_blas_has_one_thread_inside_and_its_own_number_after():
+    blas = blas_threads()
+    if blas is None:
+        pytest.skip("this NumPy's BLAS has no switch that is known")
+    before = blas.get()
+    blas.set(2)
+    try:
+        with one_blas_thread():
+            assert blas.get() == 1
+            with one_blas_thread():
+                assert blas.get() == 1
+            assert blas.get() == 1
+        assert blas.get() == 2
+        with pytest.raises(ZeroDivisionError), one_blas_thread():
+            1 / 0  # noqa: B018
+        assert blas.get() == 2
+    finally:
+        blas.set(before)
+
+
+def test_the_number_of_threads_is_set_around_the_work(monkeypatch, split):
+    calls: list[int] = []
+    monkeypatch.setattr(threads, "blas_threads", lambda: BlasThreads(calls.append, lambda: 5))
+    steps = len(list(train(NETWORK, split, Settings(epochs=1, samples=2), threads=2)))
+    assert calls == [1, 5] * steps
+
+
+def test_with_an_unknown_blas_one_thread_is_the_default(monkeypatch):
+    assert default_threads() >= 1
+    monkeypatch.setattr(threads, "blas_threads", lambda: None)
+    assert default_threads() == 1
+    with one_blas_thread():
+        pass
+
+
+@pytest.mark.parametrize("module", ["lenet_np.train", "lenet_np"])
+def test_help_imports_nothing_heavy(module):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{module!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_module({module!r}, run_name='__main__')\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'scipy', 'matplotlib', 'requests', 'urllib3', 'torch'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
