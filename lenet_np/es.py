@@ -89,10 +89,9 @@ def estimate_gradient(
             f"least one sample, got {noise.shape}"
         )
     _check_dtype(noise, logits)
-    perturbed = noise * scale
-    perturbed += logits[:, np.newaxis]
+    perturbed = logits[:, np.newaxis] + noise * scale
     values = loss(perturbed, labels[:, np.newaxis])  # F, (n, N)
-    gradient = np.einsum("kin,in->kn", noise, values) / (noise.shape[1] * scale)
+    gradient = (noise * values).mean(axis=1) / scale
     return Estimate(values.mean(axis=0), gradient)
 
 
