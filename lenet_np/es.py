@@ -52,15 +52,8 @@ def sample_noise(
     return rng.standard_normal((classes, samples, batch), dtype=dtype)  # type: ignore[arg-type]
 
 
-def estimate_gradient(
-    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
-) -> Estimate:
-    """Estimate the gradient of the smoothed loss, all samples at once.
-
-    g = (1/n) sum_i F(l + sigma eps_i) eps_i / sigma
-
-    Unbiased for every n; the cost is n evaluations of the loss, and none of the network.
-    Source: Salimans et al. 2017 (arXiv 1703.03864), section 2.
+def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Array:
+    """Evaluate the loss at every noisy copy of the logits: F_i = F(l + sigma eps_i).
 
     Parameters
     ----------
@@ -68,9 +61,83 @@ def estimate_gradient(
         Any loss of the logits, differentiable or not.
     logits : (K, N)
     labels : (K, N), one-hot
-    noise : (K, n, N), from `sample_noise`, same dtype as the logits
+    noise : (K, n, N), same dtype as the logits
     sigma : float
         Standard deviation of the blur, in units of the logits.
+
+    Returns
+    -------
+    (n, N); NaN for an example with a logit that is not finite.
+
+    Raises
+    ------
+    ValueError
+        If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
+    """
+    perturbed = perturb(logits, noise, sigma)
+    return finite_rows_only(logits, loss(perturbed, labels[:, np.newaxis]))
+
+
+def perturb(logits: Array, noise: Array, sigma: float) -> Array:
+    """Make the noisy copies of the logits: l + sigma eps_i.
+
+    Parameters
+    ----------
+    logits : (K, N)
+    noise : (K, n, N), same dtype as the logits
+    sigma : float
+
+    Returns
+    -------
+    (K, n, N)
+
+    Raises
+    ------
+    ValueError
+        If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
+    """
+    scale = noise_scale(sigma, logits)
+    classes, batch = logits.shape
+    if noise.ndim != 3 or noise.shape[::2] != (classes, batch) or noise.shape[1] < 1:
+        raise ValueError(
+            f"noise for logits {logits.shape} must have shape ({classes}, n, {batch}) with at "
+            f"least one sample, got {noise.shape}"
+        )
+    _check_dtype(noise, logits)
+    return logits[:, np.newaxis] + noise * scale
+
+
+def finite_rows_only(logits: Array, values: Array) -> Array:
+    """Put NaN where a logit of the example is not finite: no number is better than a wrong one.
+
+    Parameters
+    ----------
+    logits : (K, N)
+    values : (..., N)
+
+    Returns
+    -------
+    (..., N), same dtype.
+    """
+    finite = np.isfinite(logits).all(axis=0)
+    return values if finite.all() else np.where(finite, values, values.dtype.type(np.nan))
+
+
+def estimate_gradient(
+    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
+) -> Estimate:
+    """Estimate the gradient of the smoothed loss, all samples at once.
+
+    g = (1/n) sum_i F(l + sigma eps_i) eps_i / sigma
+
+    Unbiased for every n; the cost is n evaluations of the loss, and none of the network. This is
+    the notebook's estimator; `lenet_np.estimators` has others for the same samples.
+    Source: Salimans et al. 2017 (arXiv 1703.03864), section 2.
+
+    Parameters
+    ----------
+    loss, logits, labels, noise, sigma
+        As in `evaluate_samples`.
 
     Returns
     -------
@@ -79,19 +146,10 @@ def estimate_gradient(
     Raises
     ------
     ValueError
-        If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
+        As `evaluate_samples` does.
     """
-    scale = _noise_scale(sigma, logits)
-    classes, batch = logits.shape
-    if noise.ndim != 3 or noise.shape[::2] != (classes, batch) or noise.shape[1] < 1:
-        raise ValueError(
-            f"noise for logits {logits.shape} must have shape ({classes}, n, {batch}) with at "
-            f"least one sample, got {noise.shape}"
-        )
-    _check_dtype(noise, logits)
-    perturbed = logits[:, np.newaxis] + noise * scale
-    values = loss(perturbed, labels[:, np.newaxis])  # F, (n, N)
-    gradient = (noise * values).mean(axis=1) / scale
+    values = evaluate_samples(loss, logits, labels, noise, sigma)  # F, (n, N)
+    gradient = (noise * values).mean(axis=1) / noise_scale(sigma, logits)
     return Estimate(values.mean(axis=0), gradient)
 
 
@@ -118,7 +176,7 @@ def estimate_gradient_one_by_one(
     ValueError
         As `estimate_gradient` does.
     """
-    scale = _noise_scale(sigma, logits)
+    scale = noise_scale(sigma, logits)
     loss_sum = np.zeros_like(logits[0])
     gradient_sum = np.zeros_like(logits)
     samples = 0
@@ -135,8 +193,23 @@ def estimate_gradient_one_by_one(
     return Estimate(loss_sum / samples, gradient_sum / samples / scale)
 
 
-def _noise_scale(sigma: float, logits: Array) -> np.floating[Any]:
-    """Give sigma the dtype of the logits, in which it must still be a positive number."""
+def noise_scale(sigma: float, logits: Array) -> np.floating[Any]:
+    """Give sigma the dtype of the logits, in which it must still be a positive number.
+
+    Parameters
+    ----------
+    sigma : float
+    logits : any shape
+
+    Returns
+    -------
+    NumPy scalar
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
     with np.errstate(over="ignore"):
         scale: np.floating[Any] = logits.dtype.type(sigma)
     if not (np.isfinite(scale) and scale > 0):

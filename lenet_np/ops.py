@@ -11,6 +11,7 @@ memory. Every operation keeps the dtype it is given, float32 or float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,11 +63,11 @@ def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
 def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
     """Line up every window that a kernel sees, so that convolution is a matrix product.
 
-    columns[p, i, c, j, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
+    columns[i, p, c, j, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
 
     For each output row p, the axes (i, c, j) run down a column and (q, n) count the columns. Only
-    the width is copied, KW times. The rows of p and p + 1 overlap, so the height is a view: row
-    p + i of what was copied appears in every window that sees it.
+    the width is copied, KW times. The height is a view: windows that share rows of the image
+    share them in memory.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
 
     Returns
     -------
-    (OH, KH, C, KW, OW, N), same dtype, read-only.
+    (KH, OH, C, KW, OW, N), same dtype, read-only.
 
     Raises
     ------
@@ -91,10 +92,16 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
     across = sliding_window_view(x, kernel[1], axis=2)[:, :, ::stride]  # (C, H, OW, N, KW)
     rows = np.ascontiguousarray(across.transpose(1, 0, 4, 2, 3))  # (H, C, KW, OW, N)
     down = sliding_window_view(rows, kernel[0], axis=0)[::stride]  # (OH, C, KW, OW, N, KH)
-    return down.transpose(0, 5, 1, 2, 3, 4)
+    return down.transpose(5, 0, 1, 2, 3, 4)
 
 
-def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
+def col2im(
+    columns: Iterable[Array],
+    image_size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int = 1,
+    padding: int = 0,
+) -> Array:
     """Add every entry of the columns back to the pixel it came from: the adjoint of im2col.
 
     <im2col(x), columns> = <x, col2im(columns)> for all x. It is not the inverse: a pixel that k
@@ -102,8 +109,10 @@ def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding
 
     Parameters
     ----------
-    columns : (OH, KH, C, KW, OW, N)
+    columns : (KH, OH, C, KW, OW, N), or its KH parts one after the other
+        An iterator can make each part when its turn comes; the whole need never be in memory.
     image_size : (H, W), without the padding
+    kernel : (KH, KW)
     stride, padding : int
 
     Returns
@@ -115,25 +124,25 @@ def col2im(columns: Array, image_size: tuple[int, int], stride: int = 1, padding
     ValueError
         If the columns are not what im2col makes of such an image.
     """
-    _require_float("columns", columns, 6)
-    out_height, kernel_height, channels, kernel_width, out_width, batch = columns.shape
     height, width = image_size
-    expected = (
-        output_size(height, kernel_height, stride, padding),
-        output_size(width, kernel_width, stride, padding),
-    )
-    if (out_height, out_width) != expected:
-        raise ValueError(
-            f"columns of {out_height}x{out_width} windows, but an image of {height}x{width} "
-            f"has {expected[0]}x{expected[1]} of them"
-        )
-    padded_height, padded_width = height + 2 * padding, width + 2 * padding
-    rows = np.zeros((padded_height, *columns.shape[2:]), columns.dtype)  # (H, C, KW, OW, N)
-    for i in range(kernel_height):
+    out_height = output_size(height, kernel[0], stride, padding)
+    out_width = output_size(width, kernel[1], stride, padding)
+    rows: Array | None = None
+    for i, part in enumerate(columns):
+        _require_float("columns", part, 5)
+        if part.shape[::3] != (out_height, out_width):
+            raise ValueError(
+                f"columns of {part.shape[0]}x{part.shape[3]} windows, but an image of "
+                f"{height}x{width} has {out_height}x{out_width} of them"
+            )
+        if rows is None:  # (H, C, KW, OW, N)
+            rows = np.zeros((height + 2 * padding, *part.shape[1:]), part.dtype)
         # += and not =: windows overlap, and a pixel collects from each that saw it.
-        rows[i : i + out_height * stride : stride] += columns[:, i]
-    x = np.zeros((padded_height, channels, padded_width, batch), columns.dtype)
-    for j in range(kernel_width):
+        rows[i : i + out_height * stride : stride] += part
+    if rows is None:
+        raise ValueError("there are no columns")
+    x = np.zeros((len(rows), rows.shape[1], width + 2 * padding, rows.shape[-1]), rows.dtype)
+    for j in range(kernel[1]):
         x[:, :, j : j + out_width * stride : stride] += rows[:, :, j]
     return x.swapaxes(0, 1)[:, padding : padding + height, padding : padding + width]
 
@@ -190,8 +199,8 @@ def conv2d_forward(
         )
     _require_same_dtype(x, weight, bias)
     windows = im2col(x, (kernel[0], kernel[1]), stride, padding)
-    out_height, *_, out_width, batch = windows.shape
-    columns = windows.reshape(out_height, -1, out_width * batch)
+    _, out_height, *_, out_width, batch = windows.shape
+    columns = windows.swapaxes(0, 1).reshape(out_height, -1, out_width * batch)
     # One product for each output row: its columns fit the cache, those of all rows do not.
     y = _kernel_matrix(weight) @ columns  # (OH, F, OW*N)
     y += bias[:, np.newaxis]
@@ -208,7 +217,7 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
     """Send dy back through a convolution.
 
     With the columns X_p of output row p, dY_p as (F, OW*N) and the kernels W as a matrix:
-    dW = sum_p dY_p X_pᵀ,  dbias = sum_p dY_p 1,  dx = col2im of the columns Wᵀ dY_p.
+    dW = sum_p dY_p X_pᵀ,  dbias = sum_p dY_p 1,  dX_p = Wᵀ dY_p,  dx = col2im(dX).
 
     Parameters
     ----------
@@ -233,9 +242,14 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
     dbias = dy.sum(axis=(1, 2, 3))
     if not need_dx:
         return AffineGradients(None, dweight, dbias)
-    dcolumns = _kernel_matrix(cache.weight).T @ dy_rows
-    dwindows = dcolumns.reshape(out_height, kernel_height, channels, kernel_width, out_width, batch)
-    dx = col2im(dwindows, (height, width), cache.stride, cache.padding)
+    # Kernel row by kernel row: all of dX is KH times as much, and leaves the cache.
+    part_shape = (out_height, channels, kernel_width, out_width, batch)
+    dcolumns = (
+        (weight_row.T @ dy_rows).reshape(part_shape)
+        for weight_row in cache.weight.transpose(2, 0, 1, 3).reshape(kernel_height, filters, -1)
+    )
+    kernel = (kernel_height, kernel_width)
+    dx = col2im(dcolumns, (height, width), kernel, cache.stride, cache.padding)
     return AffineGradients(dx, dweight, dbias)
 
 

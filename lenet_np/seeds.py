@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["weights", "shuffle", "noise"]
-_PURPOSES: dict[Purpose, int] = {"weights": 0, "shuffle": 1, "noise": 2}
+Purpose = Literal["weights", "shuffle", "noise", "diagnostics"]
+_PURPOSES: dict[Purpose, int] = {"weights": 0, "shuffle": 1, "noise": 2, "diagnostics": 3}
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
@@ -20,7 +20,7 @@ def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generato
     Parameters
     ----------
     seed : int, at least 0
-    purpose : "weights", "shuffle" or "noise"
+    purpose : "weights", "shuffle", "noise" or "diagnostics"
     index : int
         The epoch for a shuffle, the step for noise.
 

@@ -28,6 +28,10 @@ class Settings:
         Standard deviation of the noise, in units of the logits (zero-one only).
     route : "taylor", "override", "vjp" or "target"
         How the estimate enters the network (zero-one only); see `lenet_np.routes`.
+    estimator : a key of `lenet_np.estimators.ESTIMATORS`
+        How the gradient of the smoothed loss is estimated (zero-one only).
+    objective : "error" or "log-success"
+        Whether J or -log(1 - J) is descended (zero-one only).
     seed : int
         Decides weights, shuffles and noise.
     """
@@ -39,6 +43,8 @@ class Settings:
     samples: int = 200
     sigma: float = 4.0
     route: str = "taylor"
+    estimator: str = "plain"
+    objective: str = "error"
     seed: int = 0
 
 

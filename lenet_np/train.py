@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_np import es
 from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
 from lenet_np.data import CLASSES, DataError, Split, load_dataset, pad_to_32
 from lenet_np.data.minibatch import gather
+from lenet_np.diagnostics import diagnose
+from lenet_np.es import Estimate
+from lenet_np.estimators import ESTIMATORS
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
@@ -53,7 +55,7 @@ class Part(NamedTuple):
 
     images: Array  # (1, 32, 32, P)
     labels: Array  # (10, P), one-hot
-    noise: Array | None  # (10, n, P); None for cross-entropy
+    noise: Array | None  # (10, n, P); None where none is needed
 
 
 class DivergedError(ArithmeticError):
@@ -168,9 +170,10 @@ def prepare(
     list of Part, of `PART_SIZE` images each; the last may be smaller.
     """
     noise = None
-    if settings.loss == "zero-one":
+    draw = ESTIMATORS[settings.estimator].draw
+    if settings.loss == "zero-one" and draw is not None:
         rng = generator(settings.seed, "noise", step)
-        noise = es.sample_noise(rng, CLASSES, settings.samples, len(indices))
+        noise = draw(rng, CLASSES, settings.samples, len(indices), np.float32)
     parts = []
     for start in range(0, len(indices), PART_SIZE):
         here = slice(start, start + PART_SIZE)
@@ -198,13 +201,15 @@ def loss_and_gradients(
     images, labels, noise = part
     # An overflow is reported once, as a divergence, and not as NumPy's warnings.
     with np.errstate(over="ignore", invalid="ignore"):
-        if noise is None:
+        if settings.loss == "cross-entropy":
             logits, caches = network.forward(parameters, images)
             _, gradients = network.backward(cross_entropy_gradient(logits, labels), caches)
             return LossAndGradients(cross_entropy(logits, labels), gradients)
 
-        def estimator(logits: Array, labels: Array) -> es.Estimate:
-            return es.estimate_gradient(zero_one_loss, logits, labels, noise, settings.sigma)
+        estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
+
+        def estimator(logits: Array, labels: Array) -> Estimate:
+            return estimate(zero_one_loss, logits, labels, noise, settings.sigma)
 
         return ROUTES[settings.route](network, parameters, images, labels, estimator)
 
@@ -326,7 +331,10 @@ def _run(arguments: Arguments) -> int:
                     loss = sum(losses) / len(losses)
                     losses.clear()
                     try:
-                        append_metrics(folder, metrics.epoch, data.name, loss, validation)
+                        health = diagnose(
+                            network, state.parameters, data.validation, settings, metrics.epoch
+                        )
+                        append_metrics(folder, metrics.epoch, data.name, loss, validation, health)
                         save_state(state, metrics.epoch)
                         saved = True
                     except (DataError, RunFolderError) as error:
@@ -360,8 +368,17 @@ def _run(arguments: Arguments) -> int:
     say("Recall of the digits: " + " ".join(f"{k}: {r:.3f}" for k, r in enumerate(test.recall)))
     if dead := test.dead_classes():
         digits = ", ".join(map(str, dead))
-        say(f"Never predicted: {digits}. More epochs or another --seed may help.")
+        say(f"Never predicted: {digits}. {_cure(settings)}")
     return 0
+
+
+def _cure(settings: Settings) -> str:
+    if settings.loss == "zero-one" and settings.objective == "error":
+        return (
+            "Under the 0-1 loss a class that has fallen far behind sends no gradient to raise it; "
+            "--objective log-success is the cure."
+        )
+    return "More epochs may help."
 
 
 if __name__ == "__main__":

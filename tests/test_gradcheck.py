@@ -225,13 +225,14 @@ def check_cross_entropy(gradient=cross_entropy_gradient):
     )
 
 
-def col2im_that_overwrites(columns, image_size, stride=1, padding=0):
+def col2im_that_overwrites(columns, image_size, kernel, stride=1, padding=0):
     """`col2im` with = for +=."""
-    out_height, kernel_height, channels, kernel_width, out_width, batch = columns.shape
+    columns = np.array(list(columns))
+    kernel_height, out_height, channels, kernel_width, out_width, batch = columns.shape
     height, width = (size + 2 * padding for size in image_size)
     x = np.zeros((channels, height, width, batch))
-    for p, i, j in np.ndindex(out_height, kernel_height, kernel_width):
-        x[:, p * stride + i, j : j + out_width * stride : stride] = columns[p, i, :, j]
+    for i, p, j in np.ndindex(kernel_height, out_height, kernel_width):
+        x[:, p * stride + i, j : j + out_width * stride : stride] = columns[i, p, :, j]
     return x[:, padding : height - padding, padding : width - padding]
 
 
@@ -318,9 +319,9 @@ def test_an_upstream_of_ones_would_let_a_softmax_backward_of_zeros_pass():
 def test_the_adjoint_identity_catches_the_overwriting_col2im():
     x = rng().standard_normal((1, 4, 4, 2))
     columns = ops.im2col(x, (3, 3))
-    other = rng(2).standard_normal(columns.shape)
-    right = np.vdot(x, ops.col2im(other, (4, 4)))
-    wrong = np.vdot(x, col2im_that_overwrites(other, (4, 4)))
+    other = rng(3).standard_normal(columns.shape)
+    right = np.vdot(x, ops.col2im(other, (4, 4), (3, 3)))
+    wrong = np.vdot(x, col2im_that_overwrites(other, (4, 4), (3, 3)))
     assert np.vdot(columns, other) == pytest.approx(right, rel=1e-12)
     assert np.vdot(columns, other) != pytest.approx(wrong, rel=1e-2)
 

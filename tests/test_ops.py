@@ -59,11 +59,12 @@ def test_im2col_of_a_small_image():
     x = np.arange(9.0).reshape(1, 3, 3, 1)
     columns = ops.im2col(x, (2, 2))
     assert columns.shape == (2, 2, 1, 2, 2, 1)
-    np.testing.assert_array_equal(columns[0, :, 0, :, 0, 0], [[0, 1], [3, 4]])
-    np.testing.assert_array_equal(columns[1, :, 0, :, 0, 0], [[3, 4], [6, 7]])
+    np.testing.assert_array_equal(columns[:, 0, 0, :, 0, 0], [[0, 1], [3, 4]])
+    np.testing.assert_array_equal(columns[:, 1, 0, :, 0, 0], [[3, 4], [6, 7]])
     # The middle pixel is seen by all four windows, the corners by one each.
     np.testing.assert_array_equal(
-        ops.col2im(np.ones_like(columns), (3, 3))[0, :, :, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+        ops.col2im(np.ones_like(columns), (3, 3), (2, 2))[0, :, :, 0],
+        [[1, 2, 1], [2, 4, 2], [1, 2, 1]],
     )
 
 
@@ -73,14 +74,23 @@ def test_col2im_is_the_adjoint_of_im2col(case):
     x, weight, _, stride, padding = random_convolution(rng, case)
     columns = ops.im2col(x, weight.shape[2:], stride, padding)
     other = rng.standard_normal(columns.shape)
-    back = ops.col2im(other, x.shape[1:3], stride, padding)
+    back = ops.col2im(other, x.shape[1:3], weight.shape[2:], stride, padding)
     assert back.shape == x.shape
     np.testing.assert_allclose(np.vdot(columns, other), np.vdot(x, back), rtol=1e-12)
 
 
+def test_col2im_takes_the_columns_kernel_row_by_kernel_row():
+    rng = np.random.default_rng(1)
+    columns = rng.standard_normal((3, 4, 2, 3, 5, 2))
+    whole = ops.col2im(columns, (6, 7), (3, 3))
+    np.testing.assert_array_equal(ops.col2im(iter(columns), (6, 7), (3, 3)), whole)
+    with pytest.raises(ValueError, match="there are no columns"):
+        ops.col2im([], (6, 7), (3, 3))
+
+
 def test_col2im_refuses_columns_of_another_image():
     with pytest.raises(ValueError, match="columns of 2x2 windows, but an image of 4x4 has 3x3"):
-        ops.col2im(np.zeros((2, 2, 1, 2, 2, 1)), (4, 4))
+        ops.col2im(np.zeros((2, 2, 1, 2, 2, 1)), (4, 4), (2, 2))
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
@@ -92,12 +102,12 @@ def test_the_gradients_of_im2col_and_col2im(case, check):
         "im2col",
         lambda x: ops.im2col(x, kernel, stride, padding),
         [x],
-        lambda dy: [ops.col2im(dy, size, stride, padding)],
+        lambda dy: [ops.col2im(dy, size, kernel, stride, padding)],
     )
     columns = rng.standard_normal(ops.im2col(x, kernel, stride, padding).shape)
     check(
         "col2im",
-        lambda columns: ops.col2im(columns, size, stride, padding),
+        lambda columns: ops.col2im(columns, size, kernel, stride, padding),
         [columns],
         lambda dx: [ops.im2col(dx, kernel, stride, padding)],
     )
@@ -283,7 +293,8 @@ def test_every_operation_keeps_the_dtype(dtype):
     results = {}
     y, conv = ops.conv2d_forward(x, weight, bias, 1, 1)
     results["conv2d"] = [y, *ops.conv2d_backward(y, conv)]
-    results["im2col"] = [ops.im2col(x, (3, 3)), ops.col2im(ops.im2col(x, (3, 3)), (6, 6))]
+    columns = ops.im2col(x, (3, 3))
+    results["im2col"] = [columns, ops.col2im(columns, (6, 6), (3, 3))]
     y, pool = ops.max_pool2d_forward(x, 2, 2)
     results["max_pool2d"] = [y, ops.max_pool2d_backward(y, pool)]
     y, relu = ops.relu_forward(x)
@@ -301,7 +312,7 @@ def test_every_operation_keeps_the_dtype(dtype):
     "operation",
     [
         lambda x: ops.im2col(x, (2, 2)),
-        lambda x: ops.col2im(x.reshape(1, 2, 2, 1, 1, 4), (2, 2)),
+        lambda x: ops.col2im(x.reshape(2, 1, 1, 2, 1, 4), (2, 2), (2, 2)),
         lambda x: ops.conv2d_forward(x, np.ones((1, 1, 2, 2)), np.ones(1)),
         lambda x: ops.max_pool2d_forward(x, 2, 2),
         lambda x: ops.relu_forward(x),

@@ -26,7 +26,7 @@ from lenet_np.seeds import generator
 from lenet_np.state import Settings
 from lenet_np.train import PART_SIZE, initial_state, train
 
-STEPS = 20  # in one turn
+STEPS = 50  # in one turn
 IMAGES = 10_000  # as many as the test set of MNIST
 
 

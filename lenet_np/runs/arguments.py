@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from lenet_np.data.choose import DATASETS
+from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.routes import ROUTES
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
@@ -120,6 +121,19 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         help="how the estimate enters the network, zero-one only (default: %(default)s)",
     )
     add(
+        "--estimator",
+        choices=tuple(ESTIMATORS),
+        default=defaults.estimator,
+        help="how the gradient is estimated, zero-one only (default: %(default)s)",
+    )
+    add(
+        "--objective",
+        choices=OBJECTIVES,
+        default=defaults.objective,
+        help="descend the error probability, or minus the logarithm of the probability of success, "
+        "which keeps every class alive; zero-one only (default: %(default)s)",
+    )
+    add(
         "--seed",
         type=at_least(0),
         default=defaults.seed,
@@ -141,6 +155,10 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         "here %(default)s)",
     )
     values = vars(parser.parse_args(argv))
+    try:
+        ESTIMATORS[values["estimator"]].samples.check(values["samples"])
+    except ValueError as error:
+        parser.error(f"argument --samples: {error}")
     others = [values.pop(name) for name in ("dataset", "data_dir", "out", "threads")]
     return Arguments(Settings(**values), *others)
 

@@ -7,13 +7,20 @@ import time
 from pathlib import Path
 
 from lenet_np.data import CLASSES
+from lenet_np.diagnostics import Diagnostics
 from lenet_np.evaluate import Evaluation
 from lenet_np.state import Settings
 
 CHECKPOINT = "checkpoint.npz"
 METRICS = "metrics.csv"
 RECALLS = tuple(f"recall_{k}" for k in range(CLASSES))
-COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy", *RECALLS)
+DIAGNOSTICS = (
+    *(f"margin_{k}" for k in range(CLASSES)),
+    *(f"gradient_norm_{k}" for k in range(CLASSES)),
+    *("signal_to_noise", "cosine", "signal_share"),
+    *(f"dead_{name}" for name in ("relu1", "relu2", "relu3", "relu4")),
+)
+COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy", *RECALLS, *DIAGNOSTICS)
 
 
 class RunFolderError(ValueError):
@@ -61,7 +68,12 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
 
 
 def append_metrics(
-    folder: Path, epoch: int, dataset: str, train_loss: float, evaluation: Evaluation
+    folder: Path,
+    epoch: int,
+    dataset: str,
+    train_loss: float,
+    evaluation: Evaluation,
+    diagnostics: Diagnostics,
 ) -> None:
     """Add the row of an epoch to the table.
 
@@ -74,13 +86,18 @@ def append_metrics(
         Mean over the epoch's steps.
     evaluation : Evaluation
         Of the validation set.
+    diagnostics : Diagnostics
 
     Raises
     ------
     RunFolderError
         If the table cannot be written.
     """
-    numbers = (train_loss, evaluation.accuracy, *evaluation.recall)
+    margin, gradient_norm, *signal, dead_units = diagnostics
+    numbers = (
+        *(train_loss, evaluation.accuracy, *evaluation.recall),
+        *(*margin, *gradient_norm, *signal, *dead_units.values()),
+    )
     try:
         with open(folder / METRICS, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow((epoch, dataset, *(f"{number:.6g}" for number in numbers)))

@@ -1,0 +1,123 @@
+"""Signs of health of a training run: can every class still learn, and how noisy is what it learns?
+
+All of it is measured on one fixed minibatch, so that numbers of different epochs compare.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.data import CLASSES, Split
+from lenet_np.data.minibatch import gather
+from lenet_np.es import Estimate
+from lenet_np.estimators import ESTIMATORS
+from lenet_np.layers import ReLU, Sequential
+from lenet_np.losses import cross_entropy_gradient, zero_one_loss
+from lenet_np.ops import Array, Parameters
+from lenet_np.runs.threads import one_blas_thread
+from lenet_np.seeds import generator
+from lenet_np.state import Settings
+
+IMAGES = 256
+REPLICATES = 4
+Float64 = NDArray[np.float64]
+
+
+class Diagnostics(NamedTuple):
+    """What was measured; NaN where there is nothing to measure."""
+
+    margin: Float64  # (10,), mean of (l_y - max_{j != y} l_j) / sigma over the images of a class
+    gradient_norm: Float64  # (10,), mean |g| over the images of a class, g exact
+    signal_to_noise: float  # sum |g|² / mean over replicates of sum |estimate - g|²
+    cosine: float  # mean over replicates of the cosine between the estimates and g
+    signal_share: float  # of the images, those whose samples are neither all right nor all wrong
+    dead_units: dict[str, float]  # share of the units of each ReLU that are 0 for every image
+
+
+def diagnose(
+    network: Sequential, parameters: Parameters, split: Split, settings: Settings, epoch: int
+) -> Diagnostics:
+    """Look at the logits, the gradient and its estimate on the first images of a split.
+
+    Parameters
+    ----------
+    network : Sequential
+    parameters : dict from `Sequential.init` or training
+    split : Split
+        The validation images; the first `IMAGES` are used.
+    settings : Settings
+    epoch : int
+        The noise of the replicates is a function of (seed, epoch).
+
+    Returns
+    -------
+    Diagnostics
+    """
+    images, labels = gather(split, slice(0, IMAGES))
+    with one_blas_thread():  # the same bits whatever the number of threads
+        logits, caches = network.forward(parameters, images)
+    classes = split.classes[:IMAGES]
+    label_logits = (labels * logits).sum(axis=0)
+    best_rivals = np.where(labels > 0, -np.inf, logits).max(axis=0)
+    dead_units = {
+        name: _dead_share(cache.y)
+        for (name, layer), cache in zip(network.layers, caches, strict=True)
+        if isinstance(layer, ReLU)
+    }
+    signal_to_noise = cosine = signal_share = float("nan")
+    if settings.loss == "cross-entropy":
+        gradient = cross_entropy_gradient(logits, labels)
+    else:
+        gradient = _exact(logits, labels, settings).gradient
+        signal_to_noise, cosine, signal_share = _signal(gradient, logits, labels, settings, epoch)
+    return Diagnostics(
+        _class_means((label_logits - best_rivals) / settings.sigma, classes),
+        _class_means(np.linalg.norm(gradient, axis=0), classes),
+        signal_to_noise,
+        cosine,
+        signal_share,
+        dead_units,
+    )
+
+
+def _exact(logits: Array, labels: Array, settings: Settings) -> Estimate:
+    oracle = ESTIMATORS["exact"].objectives[settings.objective]
+    return oracle(zero_one_loss, logits, labels, np.empty(0), settings.sigma)
+
+
+def _signal(
+    gradient: Array, logits: Array, labels: Array, settings: Settings, epoch: int
+) -> tuple[float, float, float]:
+    """Compare estimates with the exact gradient: signal to noise, cosine, share with a signal."""
+    estimator = ESTIMATORS[settings.estimator]
+    if estimator.draw is None:
+        return float("inf"), 1.0, 1.0
+    estimate = estimator.objectives[settings.objective]
+    errors, cosines, signals = [], [], []
+    for replicate in range(REPLICATES):
+        rng = generator(settings.seed, "diagnostics", REPLICATES * epoch + replicate)
+        noise = estimator.draw(rng, CLASSES, settings.samples, logits.shape[1], logits.dtype)
+        loss, found = estimate(zero_one_loss, logits, labels, noise, settings.sigma)
+        errors.append(float(np.square(found - gradient).sum()))
+        length = float(np.linalg.norm(found) * np.linalg.norm(gradient))
+        cosines.append(float(np.vdot(found, gradient)) / length if length else 0.0)
+        signals.append(float(((loss > 0) & (loss < 1)).mean()))
+    power = float(np.square(gradient).sum())
+    noise_power = float(np.mean(errors))
+    ratio = power / noise_power if noise_power else float("inf")
+    return ratio, float(np.mean(cosines)), float(np.mean(signals))
+
+
+def _class_means(values: Array, classes: NDArray[np.uint8]) -> Float64:
+    count = np.bincount(classes, minlength=CLASSES)
+    total = np.bincount(classes, weights=values, minlength=CLASSES)
+    means: Float64 = np.divide(total, count, out=np.full(CLASSES, np.nan), where=count > 0)
+    return means
+
+
+def _dead_share(y: Array) -> float:
+    """Count the units, or for feature maps the channels, that are 0 for every image."""
+    return float((y.reshape(len(y), -1).max(axis=1) == 0).mean())

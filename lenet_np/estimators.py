@@ -1,0 +1,341 @@
+"""Estimators of the smoothed loss's gradient: other noise, other weights, the same samples.
+
+Every estimator here is a way of drawing the noise and a way of weighing it. The first five take
+any loss and see nothing but its values; the last two know that the loss is the 0-1 loss of an
+argmax, and use it.
+
+Two objectives can be descended. ``error`` is the notebook's: J = 1 - P, the probability of an
+error under the noise. ``log-success`` is -log P, whose gradient is g/P: it divides by the number
+of samples that succeed instead of by the number of samples, and so keeps pulling where success is
+rare (maximum likelihood reinforcement learning, arXiv 2602.02710). ``docs/estimators.md`` compares
+them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from lenet_np.es import (
+    Estimate,
+    estimate_gradient,
+    evaluate_samples,
+    finite_rows_only,
+    noise_scale,
+    perturb,
+    sample_noise,
+)
+from lenet_np.losses import Loss, predict, zero_one_loss
+from lenet_np.ops import Array
+
+#: Draws noise (K, n, N): (rng, classes, samples, batch, dtype).
+Draw = Callable[[np.random.Generator, int, int, int, DTypeLike], Array]
+#: Estimates from (loss, logits (K, N), labels (K, N), noise (K, n, N), sigma).
+Estimating = Callable[[Loss, Array, Array, Any, float], Estimate]
+
+OBJECTIVES = ("error", "log-success")
+
+
+class Requirement(NamedTuple):
+    """What an estimator asks of the number of samples."""
+
+    text: str
+    is_met: Callable[[int], bool]
+
+    def check(self, samples: int) -> None:
+        """Raise ValueError if the number of samples will not do."""
+        if not self.is_met(samples):
+            raise ValueError(f"{self.text}, got {samples}")
+
+
+AT_LEAST_ONE = Requirement("takes at least one sample", lambda n: n >= 1)
+AT_LEAST_TWO = Requirement("comparing samples takes at least two of them", lambda n: n >= 2)
+EVEN = Requirement("antithetic samples come in pairs: takes an even number", lambda n: n % 2 == 0)
+POWER_OF_TWO = Requirement(
+    "a Sobol sequence is balanced for a power of two: takes 2, 4, ..., 128, 256, ...",
+    lambda n: n >= 1 and n & (n - 1) == 0,
+)
+
+
+# --- ways of drawing the noise ------------------------------------------------------------------
+
+
+def antithetic_noise(
+    rng: np.random.Generator,
+    classes: int,
+    samples: int,
+    batch: int,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Draw n/2 samples and take each with its negative: the noise then sums to zero exactly.
+
+    Parameters and returns: as in `es.sample_noise`.
+
+    Raises
+    ------
+    ValueError
+        If n is odd.
+    """
+    EVEN.check(samples)
+    half = sample_noise(rng, classes, samples // 2, batch, dtype)
+    return np.concatenate([half, -half], axis=1)
+
+
+def orthogonal_noise(
+    rng: np.random.Generator,
+    classes: int,
+    samples: int,
+    batch: int,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Draw noise in blocks of K samples that are orthogonal to each other, each still N(0, I).
+
+    Gram-Schmidt turns K Gaussian vectors into a uniformly random orthonormal frame (the Q of a QR
+    decomposition whose R has a positive diagonal); the lengths of other Gaussian vectors give
+    each its norm back. Source: Choromanski et al. 2018 (arXiv 1804.02395).
+
+    Parameters and returns: as in `es.sample_noise`.
+    """
+    blocks = -(-samples // classes)
+    vectors = sample_noise(rng, classes, classes * blocks, batch, np.float64)
+    lengths = np.linalg.norm(
+        sample_noise(rng, classes, classes * blocks, batch, np.float64), axis=0
+    )
+    frames = vectors.reshape(classes, classes, -1)  # [component, vector, block]
+    for i in range(classes):
+        # Against those before it, one after the other (modified Gram-Schmidt).
+        for j in range(i):
+            frames[:, i] -= (frames[:, j] * frames[:, i]).sum(axis=0) * frames[:, j]
+        frames[:, i] /= np.linalg.norm(frames[:, i], axis=0)
+    noise = frames.reshape(classes, classes * blocks, batch) * lengths
+    return np.ascontiguousarray(noise[:, :samples], dtype=dtype)
+
+
+def sobol_noise(
+    rng: np.random.Generator,
+    classes: int,
+    samples: int,
+    batch: int,
+    dtype: DTypeLike = np.float32,
+) -> Array:
+    """Draw noise from a scrambled Sobol sequence, which fills the space evenly.
+
+    The scrambled points are uniform on (0, 1)^K, each by itself; an independent digital shift for
+    every example makes the examples independent; Phi⁻¹ makes the points normal.
+    Source: Owen 1997, Scrambled net variance for integrals of smooth functions.
+
+    Parameters and returns: as in `es.sample_noise`.
+
+    Raises
+    ------
+    ValueError
+        If n is not a power of two: only then is the sequence balanced.
+    """
+    from scipy.special import ndtri
+    from scipy.stats.qmc import Sobol  # Heavy, and needed by this estimator alone.
+
+    POWER_OF_TWO.check(samples)
+    bits = 30
+    points = Sobol(classes, scramble=True, bits=bits, rng=rng).random(samples)
+    digits = (points * 2**bits).astype(np.uint32).T[:, :, np.newaxis]
+    shift = rng.integers(0, 2**bits, (classes, 1, batch), dtype=np.uint32)
+    uniform = ((digits ^ shift) + 0.5) / 2**bits
+    return np.asarray(ndtri(uniform), dtype=dtype)
+
+
+# --- ways of weighing it: any loss --------------------------------------------------------------
+
+
+def leave_one_out(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Estimate:
+    """Compare each sample with the mean of all others: what all share teaches nothing.
+
+    g = sum_i (F_i - mean F) eps_i / ((n - 1) sigma)
+
+    The same as subtracting from each F_i the mean of the others, and unbiased for independent
+    samples. Source: Kool et al. 2019, Buy 4 REINFORCE samples, get a baseline for free!
+
+    Parameters and returns: as in `es.estimate_gradient`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, and as `es.evaluate_samples` does.
+    """
+    samples = noise.shape[1]
+    AT_LEAST_TWO.check(samples)
+    values = evaluate_samples(loss, logits, labels, noise, sigma)
+    mean = values.mean(axis=0)
+    centred = values - mean
+    gradient = (noise * centred).sum(axis=1) / ((samples - 1) * noise_scale(sigma, logits))
+    return Estimate(mean, gradient)
+
+
+def log_success(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Estimate:
+    """Estimate the gradient of -log P: the mean noise of all samples minus that of the successes.
+
+    g = (mean over all of eps - mean over the successes of eps) / sigma,   0 without a success
+
+    Without the first mean it is unbiased for the gradient of -log P truncated after n terms of
+    its series, sum_{k=1..n} (1 - P)^k / k. The first mean has expectation zero and takes away the
+    noise where nearly all succeed. It equals `leave_one_out` divided by the share of successes,
+    times (n - 1)/n. Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
+
+    Parameters and returns: as in `es.estimate_gradient`; the loss returned is still J.
+
+    Raises
+    ------
+    ValueError
+        If the loss takes other values than 0 and 1, and as `es.evaluate_samples` does.
+    """
+    values = evaluate_samples(loss, logits, labels, noise, sigma)
+    if not np.isin(values[np.isfinite(values)], (0, 1)).all():
+        raise ValueError(
+            "log-success counts successes: the loss must be 0 or 1 for every sample, "
+            "as the 0-1 loss is"
+        )
+    mean = values.mean(axis=0)
+    success = 1 - values
+    count = success.sum(axis=0)
+    # Without a success there is no signal, and the mean of all is nothing but noise.
+    weight = 1 / values.dtype.type(noise.shape[1]) - success / np.maximum(count, 1)
+    weight *= count > 0
+    gradient = (noise * weight).sum(axis=1) / noise_scale(sigma, logits)
+    return Estimate(mean, finite_rows_only(logits, gradient))
+
+
+def leave_one_out_log_success(
+    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
+) -> Estimate:
+    """Divide `leave_one_out` by the share of successes; 0 without one.
+
+    Parameters, returns and raises: as in `leave_one_out` and `log_success`.
+    """
+    samples = noise.shape[1]
+    AT_LEAST_TWO.check(samples)
+    estimate = log_success(loss, logits, labels, noise, sigma)
+    factor = logits.dtype.type(samples / (samples - 1))
+    return Estimate(estimate.loss, factor * estimate.gradient)
+
+
+# --- those that know the argmax -----------------------------------------------------------------
+
+
+def rao_blackwell(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Estimate:
+    """Integrate over the label's own noise exactly, and sample that of its rivals.
+
+    With M = max_{j != y} (l_j + sigma eps_j) and c = (M - l_y)/sigma, a sample fails with
+    probability Phi(c), and a rival that holds the maximum pulls with phi(c):
+
+        J = mean Phi(c),  g_y = - mean phi(c) / sigma,  g_j = mean phi(c) [j holds M] / sigma
+
+    Unbiased, as conditioning on part of the noise always is, and bounded; rows sum to zero.
+    Source: Casella & Robert 1996, Rao-Blackwellisation of sampling schemes.
+
+    Parameters and returns: as in `es.estimate_gradient`.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not the 0-1 loss, and as `es.evaluate_samples` does.
+    """
+    estimate, _ = _rao_blackwell(loss, logits, labels, noise, sigma)
+    return estimate
+
+
+def rao_blackwell_log_success(
+    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
+) -> Estimate:
+    """Divide `rao_blackwell` by its own estimate of P, which is never zero.
+
+    Parameters, returns and raises: as in `rao_blackwell`.
+    """
+    estimate, success = _rao_blackwell(loss, logits, labels, noise, sigma)
+    smallest = np.finfo(success.dtype).tiny
+    return Estimate(estimate.loss, estimate.gradient / np.maximum(success, smallest))
+
+
+def _rao_blackwell(
+    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
+) -> tuple[Estimate, Array]:
+    """Give the estimate of J and its gradient, and that of P = 1 - J without the subtraction."""
+    from scipy.special import ndtr
+
+    _require_zero_one("rao-blackwell", loss)
+    scale = noise_scale(sigma, logits)
+    rivals = perturb(logits, noise, sigma)
+    rivals[np.broadcast_to(labels[:, np.newaxis] > 0, rivals.shape)] = -np.inf
+    c = (rivals.max(axis=0) - (labels * logits).sum(axis=0)) / scale  # (n, N)
+    density = np.exp(-(c**2) / 2) / c.dtype.type(np.sqrt(2 * np.pi))  # phi(c)
+    holds = predict(rivals) == np.arange(len(logits), dtype=np.uint8)[:, np.newaxis, np.newaxis]
+    gradient = (holds * density).mean(axis=1) / scale
+    gradient -= labels * density.mean(axis=0) / scale
+    estimate = Estimate(
+        finite_rows_only(logits, ndtr(c).mean(axis=0)), finite_rows_only(logits, gradient)
+    )
+    return estimate, ndtr(-c).mean(axis=0)
+
+
+def exact(loss: Loss, logits: Array, labels: Array, noise: Any, sigma: float) -> Estimate:
+    """Take the gradient of J itself, from `smoothed.smoothed_zero_one`; the noise is not used."""
+    from lenet_np.smoothed import smoothed_zero_one
+
+    _require_zero_one("exact", loss)
+    return smoothed_zero_one(logits, labels, sigma)
+
+
+def exact_log_success(
+    loss: Loss, logits: Array, labels: Array, noise: Any, sigma: float
+) -> Estimate:
+    """Take the gradient of -log P itself; the loss returned is J. The noise is not used."""
+    from lenet_np.smoothed import negative_log_success
+
+    _require_zero_one("exact", loss)
+    minus_log, gradient = negative_log_success(logits, labels, sigma)
+    return Estimate(-np.expm1(-minus_log), gradient)
+
+
+def _require_zero_one(name: str, loss: Loss) -> None:
+    if loss is not zero_one_loss:
+        raise ValueError(
+            f"the estimator {name} is made for losses.zero_one_loss alone: for another loss "
+            f"use one that asks for nothing but values, such as leave-one-out"
+        )
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How to draw the noise, and how to weigh it for each objective.
+
+    Parameters
+    ----------
+    draw : function of (rng, classes, samples, batch, dtype), or None if no noise is needed
+    objectives : dict from the names in `OBJECTIVES` to functions like `es.estimate_gradient`
+    samples : Requirement
+    """
+
+    draw: Draw | None
+    objectives: dict[str, Estimating]
+    samples: Requirement = AT_LEAST_ONE
+
+
+_PLAIN: dict[str, Estimating] = {"error": estimate_gradient, "log-success": log_success}
+_CENTRED: dict[str, Estimating] = {"error": leave_one_out, "log-success": leave_one_out_log_success}
+
+ESTIMATORS = {
+    "plain": Estimator(sample_noise, _PLAIN),
+    "leave-one-out": Estimator(sample_noise, _CENTRED, AT_LEAST_TWO),
+    "antithetic": Estimator(antithetic_noise, _PLAIN, EVEN),
+    "orthogonal": Estimator(orthogonal_noise, _CENTRED, AT_LEAST_TWO),
+    "sobol": Estimator(sobol_noise, _PLAIN, POWER_OF_TWO),
+    "rao-blackwell": Estimator(
+        sample_noise, {"error": rao_blackwell, "log-success": rao_blackwell_log_success}
+    ),
+    "exact": Estimator(None, {"error": exact, "log-success": exact_log_success}),
+}

@@ -1,0 +1,133 @@
+"""One run of a study, epoch by epoch, so that it can be stopped at any time and taken up again."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import fields
+from pathlib import Path
+
+from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
+from lenet_np.data import CLASSES, load_dataset
+from lenet_np.data.cache import write_atomically
+from lenet_np.evaluate import evaluate
+from lenet_np.lenet import lenet5
+from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.state import Settings
+from lenet_np.train import initial_state, train
+
+SETTINGS = tuple(field.name for field in fields(Settings))
+MEASURED = (
+    "epoch",
+    "train_loss",
+    "validation_accuracy",
+    "test_accuracy",  # of the last epoch; empty before
+    "dead_classes",  # never the answer to a validation image
+    *(f"recall_{k}" for k in range(CLASSES)),
+)
+Row = dict[str, str]
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Read the table of a run; an empty list if there is none.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    list of dict
+    """
+    if not file.exists():
+        return []
+    with open(file, newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def write_rows(file: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
+    """Write a table, whole or not at all.
+
+    Parameters
+    ----------
+    file : Path
+    columns : tuple of str
+    rows : list of dict
+    """
+    text = [",".join(columns)]
+    text += [",".join(row.get(column, "") for column in columns) for row in rows]
+    with write_atomically(file) as out:
+        out.write(("\n".join(text) + "\n").encode())
+
+
+def run(
+    name: str, settings: Settings, folder: Path, dataset: str, data_dir: Path | None
+) -> list[Row]:
+    """Train to the last epoch of the settings, from where an earlier call came to.
+
+    Parameters
+    ----------
+    name : str
+        The files are named after it.
+    settings : Settings
+    folder : Path
+    dataset : "mnist" or "synthetic"
+    data_dir : Path or None
+        See `lenet_np.data.load_dataset`.
+
+    Returns
+    -------
+    list of dict, a row for each epoch; also in ``folder/NAME.csv``.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be had, or the files not be written.
+    """
+    table, checkpoint_file = folder / f"{name}.csv", folder / f"{name}.npz"
+    rows = read_rows(table)
+    if len(rows) >= settings.epochs and rows[settings.epochs - 1]["test_accuracy"]:
+        return rows[: settings.epochs]
+    keep_freed_memory()
+    data, network = load_dataset(dataset, data_dir), lenet5()
+    start = initial_state(network, settings)
+    try:
+        checkpoint = load(checkpoint_file, network)
+        if checkpoint.epoch <= len(rows):
+            start, rows = checkpoint.state, rows[: checkpoint.epoch]
+        else:
+            rows = []
+    except CheckpointError:
+        rows = []  # nothing to go on from
+    losses: list[float] = []
+    for state, metrics in train(network, data.train, settings, start, threads=1):
+        losses.append(metrics.loss)
+        if metrics.step < metrics.steps_per_epoch:
+            continue
+        validation = evaluate(network, state.parameters, data.validation, threads=1)
+        row = {
+            "epoch": str(metrics.epoch),
+            "train_loss": f"{sum(losses) / len(losses):.6g}",
+            "validation_accuracy": f"{validation.accuracy:.6g}",
+            "test_accuracy": "",
+            "dead_classes": " ".join(map(str, validation.dead_classes())),
+            **{f"recall_{k}": f"{recall:.6g}" for k, recall in enumerate(validation.recall)},
+        }
+        if metrics.epoch == settings.epochs:
+            test = evaluate(network, state.parameters, data.test, threads=1)
+            row["test_accuracy"] = f"{test.accuracy:.6g}"
+        rows.append(row)
+        losses.clear()
+        # The table first: a checkpoint never stands for an epoch that the table does not have.
+        write_rows(table, MEASURED, rows)
+        save(checkpoint_file, Checkpoint(state, settings, metrics.epoch, data.name))
+    return rows
+
+
+def run_in_background(
+    name: str, settings: Settings, folder: Path, dataset: str, data_dir: Path | None
+) -> list[Row]:
+    """Do `run` in a process of its own, which gives way to whatever else the machine does."""
+    if hasattr(os, "nice"):
+        os.nice(5)
+    return run(name, settings, folder, dataset, data_dir)
