@@ -104,7 +104,9 @@ def perturb(logits: Array, noise: Array, sigma: float) -> Array:
             f"least one sample, got {noise.shape}"
         )
     _check_dtype(noise, logits)
-    return logits[:, np.newaxis] + noise * scale
+    perturbed = noise * scale
+    perturbed += logits[:, np.newaxis]
+    return perturbed
 
 
 def finite_rows_only(logits: Array, values: Array) -> Array:

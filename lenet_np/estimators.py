@@ -140,7 +140,7 @@ def sobol_noise(
 
     POWER_OF_TWO.check(samples)
     bits = 30
-    points = Sobol(classes, scramble=True, bits=bits, rng=rng).random(samples)
+    points = Sobol(classes, scramble=True, bits=bits, seed=rng).random(samples)
     digits = (points * 2**bits).astype(np.uint32).T[:, :, np.newaxis]
     shift = rng.integers(0, 2**bits, (classes, 1, batch), dtype=np.uint32)
     uniform = ((digits ^ shift) + 0.5) / 2**bits

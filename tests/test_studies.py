@@ -1,0 +1,174 @@
+"""Studies: runs that can be stopped and taken up again, their tables and figures."""
+
+from __future__ import annotations
+
+import csv
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_np.data import DataError, Split
+from lenet_np.data.dataset import Dataset
+from lenet_np.state import Settings
+from lenet_np.studies import command, figures, run, variance
+from lenet_np.studies.table import STUDIES, Study
+
+QUICK = Settings(epochs=3, batch_size=50, samples=4)
+
+
+@pytest.fixture
+def data(monkeypatch) -> Dataset:
+    rng = np.random.default_rng(0)
+
+    def split(size):
+        pixels = rng.integers(0, 256, (size, 28, 28)).astype(np.uint8)
+        return Split(pixels, rng.integers(0, 10, size).astype(np.uint8))
+
+    dataset = Dataset("mnist", split(130), split(40), split(30))
+    for module in (run, command, variance):
+        monkeypatch.setattr(module, "load_dataset", lambda name, folder: dataset)
+    return dataset
+
+
+def test_a_run_taken_up_again_has_the_table_of_one_that_was_not_stopped(data, tmp_path):
+    whole = run.run("whole", QUICK, tmp_path, "mnist", None)
+    assert [row["epoch"] for row in whole] == ["1", "2", "3"]
+    assert [bool(row["test_accuracy"]) for row in whole] == [False, False, True]
+    run.run("parts", Settings(epochs=1, batch_size=50, samples=4), tmp_path, "mnist", None)
+    parts = run.run("parts", QUICK, tmp_path, "mnist", None)
+    for row in (*whole, *parts):
+        row["test_accuracy"] = ""  # the shorter run has been tested after its last epoch
+    assert parts == whole
+
+
+@pytest.mark.parametrize("loss", ["checkpoint", "table"])
+def test_a_run_that_lost_a_file_begins_anew(data, tmp_path, loss):
+    first = run.run("x", QUICK, tmp_path, "mnist", None)
+    (tmp_path / ("x.npz" if loss == "checkpoint" else "x.csv")).unlink()
+    longer = Settings(epochs=4, batch_size=50, samples=4)
+    second = run.run("x", longer, tmp_path, "mnist", None)
+    assert len(second) == 4
+    for before, after in zip(first, second, strict=False):
+        assert {**before, "test_accuracy": ""} == {**after, "test_accuracy": ""}
+
+
+def test_what_is_done_is_not_done_again(data, tmp_path, monkeypatch):
+    rows = run.run("x", QUICK, tmp_path, "mnist", None)
+    monkeypatch.setattr(run, "train", None)
+    assert run.run("x", QUICK, tmp_path, "mnist", None) == rows
+
+
+class InThisProcess:
+    """Stands for the pool of processes: here the tiny data set is known."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        from concurrent.futures import Future
+
+        future = Future()
+        try:
+            future.set_result(run.run(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, cancel_futures):
+        pass
+
+
+@pytest.fixture
+def studies(monkeypatch, data) -> dict[str, Study]:
+    """One run for each kind that the figures tell apart."""
+    small = {
+        name: Study(
+            study.question,
+            {
+                run_name: Settings(
+                    **{**vars(settings), "epochs": 1, "batch_size": 60, "samples": 5}
+                )
+                for run_name, settings in list(study.runs.items())[:2]
+            },
+        )
+        for name, study in STUDIES.items()
+    }
+    monkeypatch.setattr(command, "STUDIES", small)
+    monkeypatch.setattr(command, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(variance, "REPLICATES", 2)
+    monkeypatch.setattr(variance, "SAMPLES", 8)
+    return small
+
+
+def test_every_study_leaves_a_table_and_a_figure(studies, tmp_path, capsys):
+    words = ["--out", str(tmp_path), "--epochs", "1"]
+    assert command.main(words) == 0
+    printed = capsys.readouterr().out
+    for name in (*STUDIES, "variance"):
+        assert str(tmp_path / "mnist" / f"{name}.csv") in printed
+        with open(tmp_path / "mnist" / f"{name}.csv", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert rows, name
+        picture = tmp_path / "mnist" / f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "mnist" / "lottery.csv").read_bytes()
+    assert command.main([*words, "lottery"]) == 0  # again, from what is there
+    assert (tmp_path / "mnist" / "lottery.csv").read_bytes() == table
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(studies, tmp_path, monkeypatch, capsys):
+    real_run = run.run
+    doomed = next(iter(studies["lottery"].runs))
+
+    def fail_once(name, *arguments):
+        if name == doomed:
+            raise DataError("no space left")
+        return real_run(name, *arguments)
+
+    monkeypatch.setattr(run, "run", fail_once)
+    assert command.main(["lottery", "--out", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert f"{doomed}: no space left" in printed.err
+    assert "[2/2]" in printed.out
+
+
+def test_an_unknown_study_is_refused_in_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["lotery"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "no study 'lotery'; there are lottery, noise" in error
+    assert error.count("\n") == 1
+
+
+def test_missing_data_end_with_status_3(monkeypatch, tmp_path, capsys):
+    def unavailable(name, folder):
+        raise DataError("no data here")
+
+    monkeypatch.setattr(command, "load_dataset", unavailable)
+    assert command.main(["lottery", "--out", str(tmp_path)]) == 3
+    assert "no data here" in capsys.readouterr().err
+
+
+def test_runs_of_the_same_name_have_the_same_settings():
+    """Studies share the files of runs by name, so a name must say everything but the epochs."""
+    seen: dict[str, Settings] = {}
+    for study in STUDIES.values():
+        for name, settings in study.runs.items():
+            same = Settings(**{**vars(settings), "epochs": 1})
+            assert seen.setdefault(name, same) == same
+    assert set(figures.FIGURES) == {*STUDIES, "variance"}
+
+
+def test_the_tables_of_the_docs_can_be_drawn(tmp_path):
+    """What is shown in docs/ was drawn from the tables beside it."""
+    tables = sorted(Path(__file__).parent.parent.glob("docs/studies/*.csv"))
+    for table in tables:
+        figures.draw(table.stem, run.read_rows(table), tmp_path / "x.png")
+        assert (table.with_suffix(".png")).exists()
+
+
+def test_the_command_is_known_to_the_front_door():
+    assert "study" in runpy.run_module("lenet_np.__main__", run_name="x")["COMMANDS"]
