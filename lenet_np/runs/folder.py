@@ -14,11 +14,13 @@ from lenet_np.state import Settings
 CHECKPOINT = "checkpoint.npz"
 METRICS = "metrics.csv"
 RECALLS = tuple(f"recall_{k}" for k in range(CLASSES))
+SIGNALS = ("signal_to_noise", "cosine", "signal_share")
+DEAD_UNITS = tuple(f"dead_{name}" for name in ("relu1", "relu2", "relu3", "relu4"))
 DIAGNOSTICS = (
     *(f"margin_{k}" for k in range(CLASSES)),
     *(f"gradient_norm_{k}" for k in range(CLASSES)),
-    *("signal_to_noise", "cosine", "signal_share"),
-    *(f"dead_{name}" for name in ("relu1", "relu2", "relu3", "relu4")),
+    *SIGNALS,
+    *DEAD_UNITS,
 )
 COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy", *RECALLS, *DIAGNOSTICS)
 

@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lenet_np.plots import COLOURS, MARKERS
 from lenet_np.studies.run import Row
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-MARKERS = "osD^v<>"
 
 
 def _figure(panels: int, width: float = 3.6, height: float = 3.4, **kwargs: Any) -> tuple[Any, Any]:
