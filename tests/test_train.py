@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_np import train as train_module
 from lenet_np.checkpoint import load
 from lenet_np.data import DataError, Dataset, Split
 from lenet_np.lenet import lenet5
 from lenet_np.plots import main as plot_main
+from lenet_np.runs import command as command_module
 from lenet_np.runs.arguments import parse
 from lenet_np.state import Settings
 from lenet_np.train import DivergedError, initial_state, loss_and_gradients, main, prepare, train
@@ -47,7 +47,7 @@ tiny_dataset = namespace["tiny_dataset"]
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
     dataset = tiny_dataset()  # type: ignore[operator]
-    monkeypatch.setattr(train_module, "load_dataset", lambda name, folder: dataset)
+    monkeypatch.setattr(command_module, "load_dataset", lambda name, folder: dataset)
     return dataset
 
 
@@ -254,7 +254,7 @@ def test_missing_data_ends_with_status_3(
     def unavailable(name: str, folder: Path | None) -> Dataset:
         raise DataError("no data here")
 
-    monkeypatch.setattr(train_module, "load_dataset", unavailable)
+    monkeypatch.setattr(command_module, "load_dataset", unavailable)
     assert main([]) == 3
     assert "no data here" in capsys.readouterr().err
 
@@ -278,7 +278,7 @@ def test_a_folder_in_which_no_run_could_start_can_be_used_again(
 
     words = ["--epochs", "1", "--samples", "2", "--out", str(tmp_path / "run")]
     with monkeypatch.context() as context:
-        context.setattr(train_module, "save", full_disk)
+        context.setattr(command_module, "save", full_disk)
         assert main(words) == 1
     assert main(words) == 0
 
@@ -307,7 +307,7 @@ def test_an_epoch_that_cannot_be_saved_does_not_end_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls = []
-    real_save = train_module.save
+    real_save = command_module.save
 
     def full_disk_once(path: Path, checkpoint: object) -> None:
         calls.append(path)
@@ -315,7 +315,7 @@ def test_an_epoch_that_cannot_be_saved_does_not_end_the_run(
             raise DataError("cannot write checkpoint.npz: No space left on device")
         real_save(path, checkpoint)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train_module, "save", full_disk_once)
+    monkeypatch.setattr(command_module, "save", full_disk_once)
     assert main(["--epochs", "2", "--samples", "2", "--out", str(tmp_path / "run")]) == 0
     assert "No space left on device; training goes on" in capsys.readouterr().err
     assert load(tmp_path / "run" / "checkpoint.npz", lenet5()).epoch == 2
@@ -332,9 +332,9 @@ def test_a_folder_that_cannot_be_made_is_named(
 def command(*words: str) -> list[str]:
     """Build the command in a process of its own, on the tiny data set."""
     program = TINY + textwrap.dedent(f"""
-        from lenet_np import train
-        train.load_dataset = lambda name, folder: tiny_dataset()
-        raise SystemExit(train.main({list(words)!r}))
+        from lenet_np.runs import command
+        command.load_dataset = lambda name, folder: tiny_dataset()
+        raise SystemExit(command.main({list(words)!r}))
     """)
     return [sys.executable, "-c", program]
 
