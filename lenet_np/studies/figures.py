@@ -50,6 +50,7 @@ def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
             linestyle="-" if not dead else "--",
             linewidth=1.1,
         )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}", fontsize=9)
     axes.set_xlabel("epoch")
 

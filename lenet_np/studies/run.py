@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
+import threading
 from dataclasses import fields
 from pathlib import Path
 
@@ -127,7 +129,13 @@ def run(
 def run_in_background(
     name: str, settings: Settings, folder: Path, dataset: str, data_dir: Path | None
 ) -> list[Row]:
-    """Do `run` in a process of its own, which gives way to whatever else the machine does."""
-    if hasattr(os, "nice"):
-        os.nice(5)
+    """Do `run` in a process of its own, which ends when the one that started it is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return run(name, settings, folder, dataset, data_dir)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # At any moment: the files of a run are always whole.

@@ -69,7 +69,7 @@ STUDIES = {
         *(
             replace(base, learning_rate=rate, seed=seed, epochs=50)
             for base, rate, seed in product(
-                (CURE, replace(NOTEBOOK, loss="cross-entropy")), (5e-4, 1e-3, 2e-3), LONG_SEEDS
+                (CURE, replace(NOTEBOOK, loss="cross-entropy")), (1e-3, 2e-3), LONG_SEEDS
             )
         ),
     ),
