@@ -33,7 +33,7 @@ class Diagnostics(NamedTuple):
     gradient_norm: Float64  # (10,), mean |g| over the images of a class, g exact
     signal_to_noise: float  # sum |g|² / mean over replicates of sum |estimate - g|²
     cosine: float  # mean over replicates of the cosine between the estimates and g
-    signal_share: float  # of the images, those whose samples are neither all right nor all wrong
+    signal_share: float  # of the images, those whose estimate of J is neither 0 nor 1
     dead_units: dict[str, float]  # share of the units of each ReLU that are 0 for every image
 
 
@@ -85,7 +85,7 @@ def diagnose(
 
 def _exact(logits: Array, labels: Array, settings: Settings) -> Estimate:
     oracle = ESTIMATORS["exact"].objectives[settings.objective]
-    return oracle(zero_one_loss, logits, labels, np.empty(0), settings.sigma)
+    return oracle(zero_one_loss, logits, labels, None, settings.sigma)
 
 
 def _signal(
@@ -99,8 +99,15 @@ def _signal(
     errors, cosines, signals = [], [], []
     for replicate in range(REPLICATES):
         rng = generator(settings.seed, "diagnostics", REPLICATES * epoch + replicate)
-        noise = estimator.draw(rng, CLASSES, settings.samples, logits.shape[1], logits.dtype)
-        loss, found = estimate(zero_one_loss, logits, labels, noise, settings.sigma)
+        parts = []
+        # No more at a time than a training step has, so that memory suffices here too.
+        for start in range(0, logits.shape[1], settings.batch_size):
+            here = logits[:, start : start + settings.batch_size]
+            answers = labels[:, start : start + settings.batch_size]
+            noise = estimator.draw(rng, CLASSES, settings.samples, here.shape[1], here.dtype)
+            parts.append(estimate(zero_one_loss, here, answers, noise, settings.sigma))
+        loss = np.concatenate([part.loss for part in parts])
+        found = np.concatenate([part.gradient for part in parts], axis=1)
         errors.append(float(np.square(found - gradient).sum()))
         length = float(np.linalg.norm(found) * np.linalg.norm(gradient))
         cosines.append(float(np.vdot(found, gradient)) / length if length else 0.0)

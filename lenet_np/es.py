@@ -75,7 +75,7 @@ def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sig
         If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
     """
     perturbed = perturb(logits, noise, sigma)
-    return finite_rows_only(logits, loss(perturbed, labels[:, np.newaxis]))
+    return nan_where_not_finite(logits, loss(perturbed, labels[:, np.newaxis]))
 
 
 def perturb(logits: Array, noise: Array, sigma: float) -> Array:
@@ -109,7 +109,7 @@ def perturb(logits: Array, noise: Array, sigma: float) -> Array:
     return perturbed
 
 
-def finite_rows_only(logits: Array, values: Array) -> Array:
+def nan_where_not_finite(logits: Array, values: Array) -> Array:
     """Put NaN where a logit of the example is not finite: no number is better than a wrong one.
 
     Parameters
@@ -192,7 +192,10 @@ def estimate_gradient_one_by_one(
         samples += 1
     if samples == 0:
         raise ValueError("no estimate without a sample: the noise was empty")
-    return Estimate(loss_sum / samples, gradient_sum / samples / scale)
+    return Estimate(
+        nan_where_not_finite(logits, loss_sum / samples),
+        nan_where_not_finite(logits, gradient_sum / samples / scale),
+    )
 
 
 def noise_scale(sigma: float, logits: Array) -> np.floating[Any]:

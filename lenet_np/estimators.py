@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from lenet_np.es import (
     Estimate,
     estimate_gradient,
     evaluate_samples,
-    finite_rows_only,
+    nan_where_not_finite,
     noise_scale,
     perturb,
     sample_noise,
@@ -35,7 +35,7 @@ from lenet_np.ops import Array
 #: Draws noise (K, n, N): (rng, classes, samples, batch, dtype).
 Draw = Callable[[np.random.Generator, int, int, int, DTypeLike], Array]
 #: Estimates from (loss, logits (K, N), labels (K, N), noise (K, n, N), sigma).
-Estimating = Callable[[Loss, Array, Array, Any, float], Estimate]
+EstimateFunction = Callable[[Loss, Array, Array, Any, float], Estimate]
 
 OBJECTIVES = ("error", "log-success")
 
@@ -54,9 +54,12 @@ class Requirement(NamedTuple):
 
 AT_LEAST_ONE = Requirement("takes at least one sample", lambda n: n >= 1)
 AT_LEAST_TWO = Requirement("comparing samples takes at least two of them", lambda n: n >= 2)
-EVEN = Requirement("antithetic samples come in pairs: takes an even number", lambda n: n % 2 == 0)
+EVEN = Requirement(
+    "antithetic samples come in pairs: takes an even number",
+    lambda n: n >= 2 and n % 2 == 0,
+)
 POWER_OF_TWO = Requirement(
-    "a Sobol sequence is balanced for a power of two: takes 2, 4, ..., 128, 256, ...",
+    "a Sobol sequence is balanced for a power of two: takes 1, 2, 4, ..., 128, 256, ...",
     lambda n: n >= 1 and n & (n - 1) == 0,
 )
 
@@ -94,6 +97,7 @@ def orthogonal_noise(
 ) -> Array:
     """Draw noise in blocks of K samples that are orthogonal to each other, each still N(0, I).
 
+    Of B blocks, block b holds the samples b, b + B, b + 2B and so on.
     Gram-Schmidt turns K Gaussian vectors into a uniformly random orthonormal frame (the Q of a QR
     decomposition whose R has a positive diagonal); the lengths of other Gaussian vectors give
     each its norm back. Source: Choromanski et al. 2018 (arXiv 1804.02395).
@@ -124,8 +128,9 @@ def sobol_noise(
 ) -> Array:
     """Draw noise from a scrambled Sobol sequence, which fills the space evenly.
 
-    The scrambled points are uniform on (0, 1)^K, each by itself; an independent digital shift for
-    every example makes the examples independent; Phi⁻¹ makes the points normal.
+    The scrambled points are uniform on (0, 1)^K, each by itself. All examples share the
+    scrambling, and a digital shift of its own for each makes them uncorrelated. Phi⁻¹ makes the
+    points normal.
     Source: Owen 1997, Scrambled net variance for integrals of smooth functions.
 
     Parameters and returns: as in `es.sample_noise`.
@@ -155,8 +160,9 @@ def leave_one_out(loss: Loss, logits: Array, labels: Array, noise: Array, sigma:
 
     g = sum_i (F_i - mean F) eps_i / ((n - 1) sigma)
 
-    The same as subtracting from each F_i the mean of the others, and unbiased for independent
-    samples. Source: Kool et al. 2019, Buy 4 REINFORCE samples, get a baseline for free!
+    The same as subtracting from each F_i the mean of the others. Unbiased for independent samples,
+    and for orthogonal ones, where the sign of each is free.
+    Source: Kool et al. 2019, Buy 4 REINFORCE samples, get a baseline for free!
 
     Parameters and returns: as in `es.estimate_gradient`.
 
@@ -204,7 +210,7 @@ def log_success(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: f
     weight = 1 / values.dtype.type(noise.shape[1]) - success / np.maximum(count, 1)
     weight *= count > 0
     gradient = (noise * weight).sum(axis=1) / noise_scale(sigma, logits)
-    return Estimate(mean, finite_rows_only(logits, gradient))
+    return Estimate(mean, nan_where_not_finite(logits, gradient))
 
 
 def leave_one_out_log_success(
@@ -242,41 +248,51 @@ def rao_blackwell(loss: Loss, logits: Array, labels: Array, noise: Array, sigma:
     ValueError
         If the loss is not the 0-1 loss, and as `es.evaluate_samples` does.
     """
-    estimate, _ = _rao_blackwell(loss, logits, labels, noise, sigma)
-    return estimate
+    from scipy.special import ndtr
+
+    scale, c, holds = _integrate_label(loss, logits, labels, noise, sigma)
+    density = np.exp(-(c**2) / 2) / np.sqrt(2 * np.pi)  # phi(c)
+    gradient = (holds * density).mean(axis=1) - labels * density.mean(axis=0)
+    return _estimate(logits, ndtr(c).mean(axis=0), gradient / scale)
 
 
 def rao_blackwell_log_success(
     loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
 ) -> Estimate:
-    """Divide `rao_blackwell` by its own estimate of P, which is never zero.
+    """Divide `rao_blackwell` by its own estimate of P, mean Phi(-c), which is never zero.
+
+    However small P is: numerator and denominator are brought to one scale before they are formed.
 
     Parameters, returns and raises: as in `rao_blackwell`.
     """
-    estimate, success = _rao_blackwell(loss, logits, labels, noise, sigma)
-    smallest = np.finfo(success.dtype).tiny
-    return Estimate(estimate.loss, estimate.gradient / np.maximum(success, smallest))
+    from scipy.special import log_ndtr, ndtr
+
+    scale, c, holds = _integrate_label(loss, logits, labels, noise, sigma)
+    log_success = log_ndtr(-c)
+    top = log_success.max(axis=0)
+    weight = np.exp(-(c**2) / 2 - np.log(2 * np.pi) / 2 - top)  # phi(c), scaled
+    weight /= np.exp(log_success - top).sum(axis=0)
+    gradient = (holds * weight).sum(axis=1) - labels * weight.sum(axis=0)
+    return _estimate(logits, ndtr(c).mean(axis=0), gradient / scale)
 
 
-def _rao_blackwell(
+def _integrate_label(
     loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
-) -> tuple[Estimate, Array]:
-    """Give the estimate of J and its gradient, and that of P = 1 - J without the subtraction."""
-    from scipy.special import ndtr
-
+) -> tuple[float, NDArray[np.float64], NDArray[np.bool_]]:
+    """Give sigma, c (n, N) in float64, and which rival holds the maximum (K, n, N)."""
     _require_zero_one("rao-blackwell", loss)
-    scale = noise_scale(sigma, logits)
     rivals = perturb(logits, noise, sigma)
     rivals[np.broadcast_to(labels[:, np.newaxis] > 0, rivals.shape)] = -np.inf
-    c = (rivals.max(axis=0) - (labels * logits).sum(axis=0)) / scale  # (n, N)
-    density = np.exp(-(c**2) / 2) / c.dtype.type(np.sqrt(2 * np.pi))  # phi(c)
-    holds = predict(rivals) == np.arange(len(logits), dtype=np.uint8)[:, np.newaxis, np.newaxis]
-    gradient = (holds * density).mean(axis=1) / scale
-    gradient -= labels * density.mean(axis=0) / scale
-    estimate = Estimate(
-        finite_rows_only(logits, ndtr(c).mean(axis=0)), finite_rows_only(logits, gradient)
+    c = (rivals.max(axis=0).astype(np.float64) - (labels * logits).sum(axis=0)) / sigma
+    classes = np.arange(len(logits), dtype=np.uint8).reshape(-1, 1, 1)
+    return sigma, c, predict(rivals) == classes
+
+
+def _estimate(logits: Array, loss: NDArray[np.float64], gradient: NDArray[np.float64]) -> Estimate:
+    return Estimate(
+        nan_where_not_finite(logits, loss.astype(logits.dtype)),
+        nan_where_not_finite(logits, gradient.astype(logits.dtype)),
     )
-    return estimate, ndtr(-c).mean(axis=0)
 
 
 def exact(loss: Loss, logits: Array, labels: Array, noise: Any, sigma: float) -> Estimate:
@@ -321,12 +337,15 @@ class Estimator:
     """
 
     draw: Draw | None
-    objectives: dict[str, Estimating]
+    objectives: dict[str, EstimateFunction]
     samples: Requirement = AT_LEAST_ONE
 
 
-_PLAIN: dict[str, Estimating] = {"error": estimate_gradient, "log-success": log_success}
-_CENTRED: dict[str, Estimating] = {"error": leave_one_out, "log-success": leave_one_out_log_success}
+_PLAIN: dict[str, EstimateFunction] = {"error": estimate_gradient, "log-success": log_success}
+_CENTRED: dict[str, EstimateFunction] = {
+    "error": leave_one_out,
+    "log-success": leave_one_out_log_success,
+}
 
 ESTIMATORS = {
     "plain": Estimator(sample_noise, _PLAIN),

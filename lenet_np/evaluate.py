@@ -69,7 +69,8 @@ def evaluate(
         images, _ = gather(split, slice(start, start + batch_size))
         return predict(network.forward(parameters, images)[0])
 
-    with one_blas_thread(), ThreadPoolExecutor(threads or default_threads()) as pool:
+    count = default_threads() if threads is None else threads
+    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
         answers = np.concatenate(list(pool.map(read, range(0, len(split), batch_size))))
     confusion = np.zeros((CLASSES, CLASSES), np.int64)  # [label, answer]
     np.add.at(confusion, (split.classes, answers), 1)

@@ -25,14 +25,22 @@ def predict(logits: Array) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    logits : (K, ...)
+    logits : (K, ...), K at most 256
 
     Returns
     -------
     (...) uint8
+
+    Raises
+    ------
+    ValueError
+        If there are more than 256 classes.
     """
-    # Among the planes that hold the maximum the first has the highest rank. Whole planes are read
-    # in order of memory; np.argmax over a short first axis is several times slower.
+    if len(logits) > 256:
+        raise ValueError(f"classes are counted in a byte: at most 256, got {len(logits)}")
+    # Plane k has rank K - 1 - k: of the planes that hold the maximum, the first has the highest.
+    # Whole planes are read in order of memory; np.argmax over a short first axis is several
+    # times slower.
     classes = len(logits)
     rank = np.arange(classes, dtype=np.uint8)[::-1].reshape(-1, *[1] * (logits.ndim - 1))
     winner: NDArray[np.uint8] = rank[0] - ((logits == logits.max(axis=0)) * rank).max(axis=0)

@@ -66,7 +66,8 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
     columns[i, p, c, j, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
 
     For each output row p, the axes (i, c, j) run down a column and (q, n) count the columns. Only
-    the width is copied, KW times. The height is a view: windows that share rows of the image
+    the width is copied, KW times. i comes first so that col2im can take the kernel rows one by one.
+    The height is a view: windows that share rows of the image
     share them in memory.
 
     Parameters
@@ -128,19 +129,23 @@ def col2im(
     out_height = output_size(height, kernel[0], stride, padding)
     out_width = output_size(width, kernel[1], stride, padding)
     rows: Array | None = None
+    kernel_rows = 0
     for i, part in enumerate(columns):
         _require_float("columns", part, 5)
-        if part.shape[::3] != (out_height, out_width):
-            raise ValueError(
-                f"columns of {part.shape[0]}x{part.shape[3]} windows, but an image of "
-                f"{height}x{width} has {out_height}x{out_width} of them"
-            )
         if rows is None:  # (H, C, KW, OW, N)
             rows = np.zeros((height + 2 * padding, *part.shape[1:]), part.dtype)
+        expected = (out_height, rows.shape[1], kernel[1], out_width, rows.shape[-1])
+        if part.shape != expected or part.dtype != rows.dtype or i == kernel[0]:
+            raise ValueError(
+                f"kernel row {i} of the columns has shape {part.shape} in {part.dtype}; for a "
+                f"{height}x{width} image and a {kernel[0]}x{kernel[1]} kernel there must be "
+                f"{kernel[0]} of shape {expected} in one dtype"
+            )
+        kernel_rows += 1
         # += and not =: windows overlap, and a pixel collects from each that saw it.
         rows[i : i + out_height * stride : stride] += part
-    if rows is None:
-        raise ValueError("there are no columns")
+    if rows is None or kernel_rows < kernel[0]:
+        raise ValueError(f"columns have {kernel[0]} kernel rows, got {kernel_rows}")
     x = np.zeros((len(rows), rows.shape[1], width + 2 * padding, rows.shape[-1]), rows.dtype)
     for j in range(kernel[1]):
         x[:, :, j : j + out_width * stride : stride] += rows[:, :, j]
@@ -200,8 +205,10 @@ def conv2d_forward(
     _require_same_dtype(x, weight, bias)
     windows = im2col(x, (kernel[0], kernel[1]), stride, padding)
     _, out_height, *_, out_width, batch = windows.shape
+    # A view, not a copy: in memory the KH image rows of an output row follow each other.
     columns = windows.swapaxes(0, 1).reshape(out_height, -1, out_width * batch)
-    # One product for each output row: its columns fit the cache, those of all rows do not.
+    # One product for each output row: its columns fit the processor's cache, those of all rows
+    # do not.
     y = _kernel_matrix(weight) @ columns  # (OH, F, OW*N)
     y += bias[:, np.newaxis]
     cache = Conv2dCache(columns, weight, x.shape, stride, padding)
@@ -242,7 +249,8 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
     dbias = dy.sum(axis=(1, 2, 3))
     if not need_dx:
         return AffineGradients(None, dweight, dbias)
-    # Kernel row by kernel row: all of dX is KH times as much, and leaves the cache.
+    # Kernel row by kernel row: all of dX is KH times as much, and does not fit the processor's
+    # cache.
     part_shape = (out_height, channels, kernel_width, out_width, batch)
     dcolumns = (
         (weight_row.T @ dy_rows).reshape(part_shape)
@@ -257,7 +265,7 @@ def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> Affi
 
 
 class MaxPool2dCache(NamedTuple):
-    larger: list[NDArray[np.bool_]]  # (C, OH, OW, N) each: was pixel k above all before it?
+    larger: list[NDArray[np.bool_]]  # for each pixel but the first: above all before it?
     input_shape: tuple[int, ...]  # (C, H, W, N)
     window: int
     stride: int

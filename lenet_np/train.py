@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.es import Estimate
-from lenet_np.estimators import ESTIMATORS
+from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.layers import Sequential
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array, Parameters
@@ -24,8 +24,8 @@ from lenet_np.runs.threads import default_threads, one_blas_thread
 from lenet_np.seeds import generator
 from lenet_np.state import Settings, State
 
-#: Images that one thread works on. A fixed number, and not a share of the threads: then the sum
-#: over a minibatch has the same order, and the same bits, whatever the number of threads.
+#: Images that one thread works on. A fixed number, not the minibatch divided by the threads: so
+#: the sum over a minibatch has the same order, and the same bits, whatever the number of threads.
 PART_SIZE = 64
 #: Minibatches that are prepared ahead of the one in work.
 AHEAD = 2
@@ -90,7 +90,8 @@ def train(
     state : State, optional
         Where to go on from; a new `initial_state` by default.
     threads : int, optional
-        By default one for each core. The results do not depend on it.
+        By default one for each core. The results do not depend on it. They end with the
+        generator: whoever stops before its end should ``close()`` it.
 
     Yields
     ------
@@ -103,16 +104,12 @@ def train(
     DivergedError
         If the loss or a parameter is no longer finite.
     """
-    if not 1 <= settings.batch_size <= len(data):
-        raise ValueError(
-            f"the batch size must be 1 to {len(data)}, the number of training images; "
-            f"got {settings.batch_size}"
-        )
+    _check_settings(settings, len(data))
     optimizer = Adam(settings.learning_rate)
     state = state or initial_state(network, settings)
     steps_per_epoch = -(-len(data) // settings.batch_size)
     plan = _plan(len(data), steps_per_epoch, state.optimizer.step, settings)
-    with ThreadPoolExecutor(threads or default_threads()) as pool:
+    with ThreadPoolExecutor(default_threads() if threads is None else threads) as pool:
         ahead = deque(pool.submit(prepare, data, settings, *p) for p in islice(plan, AHEAD))
         while ahead:
             parts = ahead.popleft().result()
@@ -129,6 +126,23 @@ def train(
             metrics = StepMetrics(epoch + 1, step + 1, steps_per_epoch, float(loss.mean()))
             _check_finite(state, metrics)
             yield state, metrics
+
+
+def _check_settings(settings: Settings, examples: int) -> None:
+    for name, known in (
+        ("loss", ("zero-one", "cross-entropy")),
+        ("route", tuple(ROUTES)),
+        ("estimator", tuple(ESTIMATORS)),
+        ("objective", OBJECTIVES),
+    ):
+        if getattr(settings, name) not in known:
+            raise ValueError(f"{name} is one of {known}, got {getattr(settings, name)!r}")
+    ESTIMATORS[settings.estimator].samples.check(settings.samples)
+    if not 1 <= settings.batch_size <= examples:
+        raise ValueError(
+            f"the batch size must be 1 to {examples}, the number of training images; "
+            f"got {settings.batch_size}"
+        )
 
 
 def _plan(

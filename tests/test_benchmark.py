@@ -90,9 +90,21 @@ def test_the_command_prints_a_row_for_everybody(tmp_path, monkeypatch, capsys):
 def test_a_picture_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "RIVALS", ())
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    words = ["--turns", "1", "--figure", str(tmp_path / "no such folder" / "x.png")]
-    assert command.main(words) == 1
-    assert "No such file or directory" in capsys.readouterr().err
+    for file, message in (("no such folder/x.png", "no folder"), ("x.txt", ".png, .svg or .pdf")):
+        with pytest.raises(SystemExit):
+            command.main(["--turns", "1", "--figure", str(tmp_path / file)])
+        assert message in capsys.readouterr().err
+    (tmp_path / "x.png").mkdir()
+    assert command.main(["--turns", "1", "--figure", str(tmp_path / "x.png")]) == 1
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_a_rival_that_fails_ends_the_contest_in_one_line(monkeypatch, capfd):
+    monkeypatch.setattr(command, "RIVALS", ("textbook-nonsense",))
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert command.main(["--turns", "1"]) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.endswith("textbook-nonsense ended before its turn was over; see above")
 
 
 def test_wrong_values_are_refused_in_one_line(capsys):

@@ -27,6 +27,13 @@ def test_predict_takes_a_single_example():
     assert losses.predict(np.array([0.5, 2.0, -1.0])) == 1
 
 
+def test_predict_counts_to_256_classes():
+    assert losses.predict(np.arange(256.0)) == 255
+    assert losses.predict(-np.arange(256.0)) == 0
+    with pytest.raises(ValueError, match="at most 256, got 257"):
+        losses.predict(np.zeros(257))
+
+
 def test_zero_one_loss_counts_errors():
     logits = np.array([[3.0, 1.0, 1.0], [2.0, 2.0, 1.0]])
     labels = one_hot([0, 0, 1], 2)

@@ -84,13 +84,27 @@ def test_col2im_takes_the_columns_kernel_row_by_kernel_row():
     columns = rng.standard_normal((3, 4, 2, 3, 5, 2))
     whole = ops.col2im(columns, (6, 7), (3, 3))
     np.testing.assert_array_equal(ops.col2im(iter(columns), (6, 7), (3, 3)), whole)
-    with pytest.raises(ValueError, match="there are no columns"):
+    with pytest.raises(ValueError, match="3 kernel rows, got 0"):
         ops.col2im([], (6, 7), (3, 3))
 
 
 def test_col2im_refuses_columns_of_another_image():
-    with pytest.raises(ValueError, match="columns of 2x2 windows, but an image of 4x4 has 3x3"):
-        ops.col2im(np.zeros((2, 2, 1, 2, 2, 1)), (4, 4), (2, 2))
+    good = np.zeros((2, 3, 1, 2, 3, 1))  # of a 4x4 image and a 2x2 kernel
+    ops.col2im(good, (4, 4), (2, 2))
+    other_batch, other_dtype = np.zeros((3, 1, 2, 3, 2)), np.zeros((3, 1, 2, 3, 1), np.float32)
+    for columns in (
+        np.zeros((2, 2, 1, 2, 2, 1)),
+        np.zeros((3, 3, 1, 2, 3, 1)),
+        np.zeros((2, 3, 1, 3, 3, 1)),
+        [good[0], other_batch],
+        [good[0], other_dtype],
+    ):
+        with pytest.raises(
+            ValueError, match=r"kernel row \d of the columns has shape"
+        ):
+            ops.col2im(columns, (4, 4), (2, 2))
+    with pytest.raises(ValueError, match="columns have 2 kernel rows, got 1"):
+        ops.col2im(good[:1], (4, 4), (2, 2))
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)

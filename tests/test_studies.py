@@ -60,6 +60,15 @@ def test_what_is_done_is_not_done_again(data, tmp_path, monkeypatch):
     assert run.run("x", QUICK, tmp_path, "mnist", None) == rows
 
 
+def test_a_run_that_went_further_serves_a_shorter_one(data, tmp_path):
+    """Also where it was stopped before its own end, and so was not tested."""
+    rows = run.run("x", QUICK, tmp_path, "mnist", None)
+    rows[-1]["test_accuracy"] = ""
+    run.write_rows(tmp_path / "x.csv", run.MEASURED, rows)
+    shorter = run.run("x", Settings(epochs=2, batch_size=50, samples=4), tmp_path, "mnist", None)
+    assert shorter == rows[:2]
+
+
 class InThisProcess:
     """Stands for the pool of processes: here the tiny data set is known."""
 

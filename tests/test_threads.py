@@ -159,6 +159,18 @@ def test_the_blas_has_one_thread_inside_and_its_own_number_after():
         blas.set(before)
 
 
+def test_of_several_users_the_last_gives_the_blas_its_number_back(monkeypatch):
+    calls: list[int] = []
+    monkeypatch.setattr(threads, "blas_threads", lambda: BlasThreads(calls.append, lambda: 5))
+    first, second = one_blas_thread(), one_blas_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # as in two threads, not one inside the other
+    assert calls == [1]
+    second.__exit__(None, None, None)
+    assert calls == [1, 5]
+
+
 def test_the_number_of_threads_is_set_around_the_work(monkeypatch, split):
     calls: list[int] = []
     monkeypatch.setattr(threads, "blas_threads", lambda: BlasThreads(calls.append, lambda: 5))

@@ -15,6 +15,7 @@ import pytest
 
 from lenet_np.checkpoint import load
 from lenet_np.data import DataError, Dataset, Split
+from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.lenet import lenet5
 from lenet_np.plots import main as plot_main
 from lenet_np.runs import command as command_module
@@ -122,6 +123,37 @@ def test_nan_weight_is_named(data: Dataset) -> None:
     state.parameters["dense2.bias"][3] = np.nan
     with np.errstate(invalid="ignore"), pytest.raises(DivergedError, match="the loss is nan"):
         states(data.train, settings, state)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": "hinge"}, r"loss is one of \('zero-one', 'cross-entropy'\), got 'hinge'"),
+        ({"route": "scenic"}, "route is one of .* got 'scenic'"),
+        ({"estimator": "best"}, "estimator is one of .* got 'best'"),
+        ({"objective": "peace"}, "objective is one of .* got 'peace'"),
+        ({"estimator": "sobol"}, "takes 1, 2, 4, .* got 200"),
+        ({"estimator": "antithetic", "samples": 3}, "takes an even number, got 3"),
+        ({"batch_size": 301}, "the batch size must be 1 to 300"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(data: Dataset, wrong, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        states(data.train, Settings(**wrong))
+
+
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_estimator_trains_for_both_objectives(
+    data: Dataset, estimator: str, objective: str
+) -> None:
+    settings = Settings(epochs=1, samples=16, estimator=estimator, objective=objective)
+    start = initial_state(lenet5(), settings)
+    *_, (end, metrics) = states(data.train, settings)
+    assert 0 < metrics.loss < 1
+    for name, value in end.parameters.items():
+        assert np.isfinite(value).all()
+        assert (value != start.parameters[name]).any(), name
 
 
 # --- the command --------------------------------------------------------------------------------

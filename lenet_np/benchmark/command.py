@@ -16,14 +16,16 @@ from typing import Protocol
 import numpy as np
 
 from lenet_np.benchmark import machine
-from lenet_np.benchmark.rivals import RIVALS, Rival
+from lenet_np.benchmark.rivals import RIVALS, Rival, RivalError
 from lenet_np.benchmark.work import IMAGES, STEPS, Ours, measure_pieces, measure_products
 from lenet_np.runs.arguments import Parser, at_least
 from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.runs.screen import say
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
 from lenet_np.train import PART_SIZE
 
+PROGRAM = "python -m lenet_np benchmark"
 #: The textbook network is slow: this many steps are enough for its turn.
 TEXTBOOK_STEPS = 2
 #: Seconds between turns: threads of a BLAS that wait for work spin for a tenth before they sleep.
@@ -48,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    int : the exit status. 0 done; 1 the figure cannot be written; 2 a value makes no sense;
-        130 interrupted.
+    int : the exit status. 0 done; 1 the figure cannot be written, or a rival failed; 2 a value
+        makes no sense; 130 interrupted.
     """
     parser = Parser(
-        prog="python -m lenet_np benchmark",
+        prog=PROGRAM,
         description="Measure a training step and evaluation, piece by piece, as a whole, and "
         "against PyTorch (where it is installed) and a textbook network in NumPy.",
         allow_abbrev=False,
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=at_least(1),
         default=default_threads(),
         metavar="N",
-        help="threads of lenet_np and of PyTorch (default: one a core, here %(default)s)",
+        help="threads of lenet_np and of PyTorch (default: one per core, here %(default)s)",
     )
     parser.add_argument(
         "--figure",
@@ -78,20 +80,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="draw the pieces of the step: .png, .svg or .pdf (default: no figure)",
     )
     arguments = parser.parse_args(argv)
+    if arguments.figure and not arguments.figure.absolute().parent.is_dir():
+        parser.error(f"argument --figure: there is no folder {arguments.figure.parent}")
+    if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
+        parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
     try:
         return _run(arguments)
+    except (RivalError, OSError) as error:
+        _complain(str(error))
+        return 1
     except KeyboardInterrupt:
-        print("python -m lenet_np benchmark: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
+
+
+def _complain(message: str) -> None:
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     settings = Settings()
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.system()}")
-    print(f"Processor: {machine.processor()}, {default_threads()} cores to use")
-    print(f"BLAS: {machine.blas()}; one while lenet_np works")
-    print(f"Minibatches of {settings.batch_size} images, {settings.samples} noise samples each\n")
+    say(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.system()}")
+    say(f"Processor: {machine.processor()}, {default_threads()} cores to use")
+    say(f"BLAS: {machine.blas()}; one while lenet_np works")
+    say(f"Minibatches of {settings.batch_size} images, {settings.samples} noise samples each\n")
 
     pieces = measure_pieces(arguments.turns * STEPS)
     products = measure_products(arguments.turns * STEPS)
@@ -100,25 +113,21 @@ def _run(arguments: argparse.Namespace) -> int:
     _print_contest(arguments.turns, arguments.threads)
     peak = machine.peak_memory()
     if peak is not None:
-        print(f"\nPeak memory of lenet_np: {peak / 1e6:.0f} MB")
+        say(f"\nPeak memory of this benchmark: {peak / 1e6:.0f} MB")
     if arguments.figure:
         from lenet_np.benchmark.figure import draw_pieces
 
-        try:
-            draw_pieces(pieces, products, arguments.figure)
-        except (OSError, ValueError) as error:
-            print(f"python -m lenet_np benchmark: {error}", file=sys.stderr)
-            return 1
-        print(arguments.figure)
+        draw_pieces(pieces, products, arguments.figure)
+        say(str(arguments.figure))
     return 0
 
 
 def _print_pieces(pieces: dict[str, float], products: float) -> None:
-    print(f"One step on one thread, in parts of {PART_SIZE} images: median ms of each piece")
+    say(f"One step on one thread, in parts of {PART_SIZE} images: median ms of each piece")
     for name, seconds in pieces.items():
-        print(f"  {name:18} {1e3 * seconds:7.3f}")
-    print(f"  {'sum':18} {1e3 * sum(pieces.values()):7.3f}")
-    print(f"  {'of which products':18} {1e3 * products:7.3f}  (measured alone: the floor)\n")
+        say(f"  {name:18} {1e3 * seconds:7.3f}")
+    say(f"  {'sum':18} {1e3 * sum(pieces.values()):7.3f}")
+    say(f"  {'of which products':18} {1e3 * products:7.3f}  (measured alone)\n")
 
 
 def _print_contest(turns: int, threads: int) -> None:
@@ -126,7 +135,7 @@ def _print_contest(turns: int, threads: int) -> None:
     names = list(RIVALS)
     if find_spec("torch") is None:
         names = [name for name in names if not name.startswith("pytorch")]
-        print("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
+        say("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
     with ExitStack() as stack:
         rivals = [stack.enter_context(closing(Rival(name, threads))) for name in names]
         contestants: list[Contestant] = [Ours(threads), *rivals]
@@ -138,9 +147,9 @@ def _print_contest(turns: int, threads: int) -> None:
         for times, n in zip(training, (STEPS, *steps), strict=True)
     ]
     titles = [contestant.title for contestant in contestants]
-    print(f"Whole steps, {threads} threads, in {turns} turns each: ms")
+    say(f"Whole steps, {threads} threads, in {turns} turns each: ms")
     _print_rows(titles, per_step, Settings().batch_size)
-    print(f"\nEvaluation of {IMAGES:,} images, in a third as many turns: ms")
+    say(f"\nEvaluation of {IMAGES:,} images, in a third as many turns: ms")
     _print_rows(titles, evaluation, IMAGES)
 
 
@@ -156,11 +165,11 @@ def _take_turns(
 
 
 def _print_rows(titles: Sequence[str], seconds: Sequence[Sequence[float]], images: int) -> None:
-    print(f"  {'':38} {'median':>8} {'min':>8} {'max':>8} {'images/s':>9} {'ratio':>6}")
+    say(f"  {'':38} {'median':>8} {'min':>8} {'max':>8} {'images/s':>9} {'ratio':>6}")
     for title, times in zip(titles, seconds, strict=True):
         # Turn by turn against the turn of ours beside it: the machine's moods cancel.
         ratio = median(theirs / ours for theirs, ours in zip(times, seconds[0], strict=True))
-        print(
+        say(
             f"  {title:38} {1e3 * median(times):8.2f} {1e3 * min(times):8.2f} "
             f"{1e3 * max(times):8.2f} {images / median(times):9,.0f} {ratio:6.2f}"
         )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ Turn = Callable[[str], float]
 RIVALS = ("pytorch", "pytorch-keeps-memory", "textbook-float32", "textbook-float64")
 
 
+class RivalError(RuntimeError):
+    """A rival could not take its turn."""
+
+
 class Rival:
     """A process that takes turns.
 
@@ -38,30 +43,34 @@ class Rival:
     """
 
     def __init__(self, name: str, threads: int) -> None:
+        self._name = name
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lenet_np.benchmark.rivals", name, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for us; the rivals end when their input does.
         )
         self.title = self._read()
 
     def turn(self, request: str) -> float:
         """Let it work: a number of steps, or ``evaluate``; the seconds that it took."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{request}\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # Nobody there: reading the answer says so.
+            self._process.stdin.write(f"{request}\n")
+            self._process.stdin.flush()
         return float(self._read())
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
 
     def _read(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("a rival's process ended before its turn was over")
+            raise RivalError(f"{self._name} ended before its turn was over; see above")
         return line.strip()
 
 

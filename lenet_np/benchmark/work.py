@@ -194,7 +194,7 @@ def _draw(settings: Settings, step: int) -> Array:
 
 
 def measure_products(steps: int) -> float:
-    """Measure the matrix products of a step alone, on one thread: what no NumPy can go below.
+    """Measure the matrix products of a step alone, on one thread.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         type=at_least(1),
         default=default_threads(),
         metavar="N",
-        help="threads to work with; the results do not depend on it (default: one a core, "
+        help="threads to work with; the results do not depend on it (default: one per core, "
         "here %(default)s)",
     )
     values = vars(parser.parse_args(argv))

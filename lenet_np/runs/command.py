@@ -124,12 +124,12 @@ def _run(arguments: Arguments) -> int:
                     loss = sum(losses) / len(losses)
                     losses.clear()
                     try:
+                        save_state(state, metrics.epoch)
+                        saved = True
                         health = diagnose(
                             network, state.parameters, data.validation, settings, metrics.epoch
                         )
                         append_metrics(folder, metrics.epoch, data.name, loss, validation, health)
-                        save_state(state, metrics.epoch)
-                        saved = True
                     except (DataError, RunFolderError) as error:
                         saved = False
                         _warn(f"{error}; training goes on, and the next epoch tries again")

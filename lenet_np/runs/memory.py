@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Ask the C library's allocator not to give arrays of megabytes back to the kernel.
 
     Each training step frees the same arrays that the next one needs. By default glibc returns
-    them, and every page must then be cleared and mapped again: a quarter of the step. Where
+    them, and every page must then be cleared and mapped again: a third of the step. Where
     there is no glibc, nothing happens. No result depends on it.
     """
     if not sys.platform.startswith("linux"):

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,23 +58,37 @@ def blas_threads() -> BlasThreads | None:
     return None
 
 
+_lock = threading.Lock()
+_users: list[int] = []  # for each user at this moment, the number to give back
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold NumPy's BLAS to one thread for a while, and give it back its own number afterwards.
 
     Threads that each call a BLAS which starts threads of its own wait for each other. With one
     BLAS thread a product is also summed in the same order whatever the number of cores.
+
+    The number is the whole process's. Of several users at a time, also in several threads, the
+    first takes it and the last gives it back.
     """
     blas = blas_threads()
     if blas is None:
         yield
         return
-    before = blas.get()
-    blas.set(1)
+    with _lock:
+        if not _users:
+            _users.append(blas.get())
+            blas.set(1)
+        else:
+            _users.append(_users[0])
     try:
         yield
     finally:
-        blas.set(before)
+        with _lock:
+            number = _users.pop()
+            if not _users:
+                blas.set(number)
 
 
 def default_threads() -> int:

@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog=PROGRAM,
         description="Run the experiments of docs/ again, one run for each core at a time. What "
-        "is done already is not done again: stop at any time, and repeat the command to go on.",
+        "is done already is not done again: stop at any time, and repeat the command to go on. (A "
+        "variance study takes minutes, and is begun anew unless it is complete.)",
         epilog="studies: " + " ".join(f"{name}: {q}" for name, q in QUESTIONS.items()),
         allow_abbrev=False,
     )
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=at_least(1),
         default=default_threads(),
         metavar="N",
-        help="runs at a time (default: one a core, here %(default)s)",
+        help="runs at a time (default: one per core, here %(default)s)",
     )
     parser.add_argument(
         "--epochs",
@@ -158,10 +159,11 @@ def _train_all(
                 _fail(1, f"{waiting[future]}: {error}")
                 continue
             last = future.result()[-1]
+            # A run that went further in another study was not tested here.
+            tested = f"test {float(last['test_accuracy']):.4f}, " if last["test_accuracy"] else ""
             say(
                 f"[{number}/{len(waiting)}] {waiting[future]}: epoch {last['epoch']}, "
-                f"validation {float(last['validation_accuracy']):.4f}, "
-                f"test {float(last['test_accuracy']):.4f}, "
+                f"validation {float(last['validation_accuracy']):.4f}, {tested}"
                 f"never predicted: {last['dead_classes'] or 'none'}"
             )
     except BaseException:

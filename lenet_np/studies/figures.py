@@ -109,6 +109,8 @@ def best(rows: Sequence[Row]) -> Any:
     found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in _by_run(rows).values():
         last = run[-1]
+        if not last["test_accuracy"]:
+            continue  # stopped before its last epoch
         kind = last["loss"] if last["loss"] == "cross-entropy" else last["objective"]
         found[kind][float(last["learning_rate"])].append(float(last["test_accuracy"]))
     for number, (kind, rates) in enumerate(found.items()):

@@ -13,6 +13,7 @@ from lenet_np.lenet import lenet5
 from lenet_np.losses import zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.runs.threads import one_blas_thread
 from lenet_np.state import Settings
 from lenet_np.studies.run import Row, read_rows, write_rows
 from lenet_np.train import initial_state, train
@@ -52,7 +53,8 @@ def variance_study(folder: Path, dataset: str, data_dir: Path | None, epochs: in
     images, labels = gather(data.validation, slice(0, IMAGES))
 
     def measure(parameters: Parameters, epoch: int) -> None:
-        logits, _ = network.forward(parameters, images)
+        with one_blas_thread():
+            logits, _ = network.forward(parameters, images)
         for objective in OBJECTIVES:
             rows.extend(_measure(logits, labels, settings.sigma, objective, epoch))
 
@@ -68,7 +70,7 @@ def variance_study(folder: Path, dataset: str, data_dir: Path | None, epochs: in
 def _measure(logits: Array, labels: Array, sigma: float, objective: str, epoch: int) -> list[Row]:
     """Compare all estimators at one moment."""
     oracle = ESTIMATORS["exact"].objectives[objective]
-    exact = oracle(zero_one_loss, logits, labels, np.empty(0), sigma).gradient.astype(np.float64)
+    exact = oracle(zero_one_loss, logits, labels, None, sigma).gradient.astype(np.float64)
     power = float(np.square(exact).sum())
     rows: list[Row] = []
     plain = np.nan
