@@ -186,8 +186,8 @@ def log_success(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: f
     g = (mean over all of eps - mean over the successes of eps) / sigma,   0 without a success
 
     Without the first mean it is unbiased for the gradient of -log P truncated after n terms of
-    its series, sum_{k=1..n} (1 - P)^k / k. The first mean has expectation zero and takes away the
-    noise where nearly all succeed. It equals `leave_one_out` divided by the share of successes,
+    its series, sum_{k=1..n} (1 - P)^k / k. The first mean takes away the noise where nearly all
+    succeed; left out where none does, it costs one term of the series: n - 1 are left. It equals `leave_one_out` divided by the share of successes,
     times (n - 1)/n. Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
 
     Parameters and returns: as in `es.estimate_gradient`; the loss returned is still J.
@@ -281,6 +281,7 @@ def _integrate_label(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.bool_]]:
     """Give sigma, c (n, N) in float64, and which rival holds the maximum (K, n, N)."""
     _require_zero_one("rao-blackwell", loss)
+    logits = np.where(np.isfinite(logits), logits, 0)  # NaN comes back in `_estimate`
     rivals = perturb(logits, noise, sigma)
     rivals[np.broadcast_to(labels[:, np.newaxis] > 0, rivals.shape)] = -np.inf
     c = (rivals.max(axis=0).astype(np.float64) - (labels * logits).sum(axis=0)) / sigma

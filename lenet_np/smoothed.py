@@ -23,7 +23,8 @@ from lenet_np.ops import Array
 Float64 = NDArray[np.float64]
 
 # log h is concave, with a second derivative of -1 or less: 8 beyond its mode, h is below 1e-13
-# of its top. h is analytic, so there the trapezoid rule converges geometrically.
+# of its top. h is analytic, so there the trapezoid rule converges geometrically. The second
+# derivative is -K at least, so h is not too narrow for 55 nodes with ten classes.
 NODES: Float64 = np.linspace(-8.0, 8.0, 55)
 LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 

@@ -99,9 +99,7 @@ def test_col2im_refuses_columns_of_another_image():
         [good[0], other_batch],
         [good[0], other_dtype],
     ):
-        with pytest.raises(
-            ValueError, match=r"kernel row \d of the columns has shape"
-        ):
+        with pytest.raises(ValueError, match=r"kernel row \d of the columns has shape"):
             ops.col2im(columns, (4, 4), (2, 2))
     with pytest.raises(ValueError, match="columns have 2 kernel rows, got 1"):
         ops.col2im(good[:1], (4, 4), (2, 2))
