@@ -187,8 +187,9 @@ def log_success(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: f
 
     Without the first mean it is unbiased for the gradient of -log P truncated after n terms of
     its series, sum_{k=1..n} (1 - P)^k / k. The first mean takes away the noise where nearly all
-    succeed; left out where none does, it costs one term of the series: n - 1 are left. It equals `leave_one_out` divided by the share of successes,
-    times (n - 1)/n. Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
+    succeed; left out where none does, it costs one term of the series: n - 1 are left. It equals
+    `leave_one_out` divided by the share of successes, times (n - 1)/n.
+    Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
 
     Parameters and returns: as in `es.estimate_gradient`; the loss returned is still J.
 
