@@ -113,11 +113,11 @@ def best(rows: Sequence[Row]) -> Any:
             continue  # stopped before its last epoch
         kind = last["loss"] if last["loss"] == "cross-entropy" else last["objective"]
         found[kind][float(last["learning_rate"])].append(float(last["test_accuracy"]))
-    for number, (kind, rates) in enumerate(found.items()):
-        x = sorted(rates)
-        mean = np.array([np.mean(rates[rate]) for rate in x])
-        low = mean - [min(rates[rate]) for rate in x]
-        high = [max(rates[rate]) for rate in x] - mean
+    for number, (kind, accuracies) in enumerate(found.items()):
+        x = sorted(accuracies)
+        mean = np.array([np.mean(accuracies[rate]) for rate in x])
+        low = mean - [min(accuracies[rate]) for rate in x]
+        high = [max(accuracies[rate]) for rate in x] - mean
         axes.errorbar(
             x,
             mean,
@@ -127,7 +127,10 @@ def best(rows: Sequence[Row]) -> Any:
             marker=MARKERS[number],
             capsize=3,
         )
+    rates = sorted({rate for kind in found.values() for rate in kind})
     axes.set_xscale("log")
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.minorticks_off()
     axes.set(xlabel="learning rate", ylabel="test accuracy after 50 epochs")
     axes.legend(frameon=False, fontsize=8)
     return figure
