@@ -183,7 +183,7 @@ def variance(rows: Sequence[Row]) -> Any:
         panel.set_title(objective, fontsize=9)
         panel.set_xlabel("epoch")
     axes[0].set_ylabel("variance relative to plain")
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[-1].legend(frameon=False, fontsize=7, loc="lower right")
     return figure
 
 
