@@ -66,9 +66,8 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
     columns[i, p, c, j, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
 
     For each output row p, the axes (i, c, j) run down a column and (q, n) count the columns. Only
-    the width is copied, KW times. i comes first so that col2im can take the kernel rows one by one.
-    The height is a view: windows that share rows of the image
-    share them in memory.
+    the width is copied, KW times. The height is a view: windows that share rows of the image share
+    them in memory. i comes first so that col2im can take the kernel rows one by one.
 
     Parameters
     ----------

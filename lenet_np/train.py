@@ -90,8 +90,8 @@ def train(
     state : State, optional
         Where to go on from; a new `initial_state` by default.
     threads : int, optional
-        By default one for each core. The results do not depend on it. They end with the
-        generator: whoever stops before its end should ``close()`` it.
+        By default one for each core. The results do not depend on it. The threads end with the
+        generator: who stops early should ``close()`` it.
 
     Yields
     ------
