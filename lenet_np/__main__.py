@@ -3,32 +3,92 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
+from lenet_np import __version__
+from lenet_np.runs.screen import say, talk_to_nobody
+
+PROGRAM = "python -m lenet_np"
+#: Name: (module with the ``main`` to call, one line for the listing), in a newcomer's order.
 COMMANDS = {
+    "doctor": ("lenet_np.doctor.command", "say whether this machine is ready"),
     "train": ("lenet_np.train", "train LeNet-5 through the 0-1 loss"),
-    "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
-    "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
     "plot": ("lenet_np.plots", "draw the accuracy of finished runs"),
+    "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
+    "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
 }
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names, or list the commands.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after ``python -m lenet_np``; the program's own by default.
 
     Returns
     -------
-    int : the exit status; 2 for an unknown command.
+    int : the exit status, the command's own; 1 it cannot be imported or written to the screen;
+        2 there is no such command; 130 interrupted.
     """
-    listing = "\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items())
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print(f"usage: python -m lenet_np COMMAND [--help]\n\n{listing}")
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        try:
+            return _run(words)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # A help page may still wait here for a reader that has left.
+    except BrokenPipeError:
+        talk_to_nobody()
         return 0
-    if sys.argv[1] not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"python -m lenet_np: no command {sys.argv[1]!r}; takes {known}", file=sys.stderr)
-        return 2
-    status: int = import_module(COMMANDS[sys.argv[1]][0]).main(sys.argv[2:])
+    except OSError as error:
+        talk_to_nobody()
+        return _fail(1, error)
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted")
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        say(_listing())
+        return 0
+    name, *rest = words
+    if name == "--version":
+        say(f"lenet_np {__version__}")
+        return 0
+    if name not in COMMANDS:
+        return _fail(2, f"no command {name!r}{_suggestion(name)} ({PROGRAM} lists them)")
+    try:
+        command = import_module(COMMANDS[name][0])
+    except ImportError as error:
+        first_line = str(error).strip().partition("\n")[0]
+        return _fail(1, f"{name} cannot start: {first_line} ({PROGRAM} doctor tells more)")
+    status: int = command.main(rest)
+    return status
+
+
+def _listing() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"usage: {PROGRAM} COMMAND [--help]\n\n"
+        f"LeNet-5 in NumPy, trained through the 0-1 loss.\n\n{commands}\n\n"
+        f"{PROGRAM} COMMAND --help explains a command.\n"
+        f"{PROGRAM} --version names the version."
+    )
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.lower(), COMMANDS, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _fail(status: int, message: object) -> int:
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
     return status
 
 

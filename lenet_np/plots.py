@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES
-from lenet_np.runs.arguments import Parser
 from lenet_np.runs.folder import DEAD_UNITS, DIAGNOSTICS, METRICS, RECALLS, SIGNALS, RunFolderError
+from lenet_np.runs.parser import Parser
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; a marker each as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -15,11 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
-from lenet_np.benchmark import machine
 from lenet_np.benchmark.rivals import RIVALS, Rival, RivalError
 from lenet_np.benchmark.work import IMAGES, STEPS, Ours, measure_pieces, measure_products
-from lenet_np.runs.arguments import Parser, at_least
+from lenet_np.runs import machine
 from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.runs.parser import Parser, at_least
 from lenet_np.runs.screen import say
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings

@@ -67,6 +67,13 @@ class MissingDataError(DataError):
     """MNIST is not there and cannot be fetched; its message's first line is a summary."""
 
 
+class Place(NamedTuple):
+    """The folder of the MNIST files, and what named it: nothing did for the cache folder."""
+
+    folder: Path
+    named_by: str | None
+
+
 def print_notice(text: str) -> None:
     """Print a notice to the standard error stream."""
     print(text, file=sys.stderr)
@@ -116,20 +123,16 @@ def load_mnist(
         If a file in a folder the user named is not the official one, or the folder is a file.
     """
     deadline = time.monotonic() + time_limit
-    named = data_dir or os.environ.get(DATA_VARIABLE)
-    folder = Path(os.path.expanduser(named)).absolute() if named else cache_folder() / "mnist"
-    if os.path.isfile(folder):
-        raise DataError(f"{folder} is a file: name the folder that holds the MNIST files instead")
-
+    folder, named_by = locate(data_dir)
     paths: dict[MnistFile, Path] = {}
     faults: list[str] = []
     for file in FILES:
-        path, faults_of_file = _find(folder, file)
+        path, faults_of_file = find_file(folder, file)
         if path is not None:
             paths[file] = path
         else:
             faults += faults_of_file
-    if faults and named:
+    if faults and named_by:
         raise DataError(
             f"not the official MNIST files, in the folder you named:\n{_listed(faults)}\n"
             "They were left as they are. Delete or move them, and fresh ones are downloaded; "
@@ -159,6 +162,30 @@ def load_mnist(
     )
 
 
+def locate(data_dir: Path | str | None = None) -> Place:
+    """Name the one folder in which the MNIST files are looked for; it may not exist yet.
+
+    Parameters
+    ----------
+    data_dir : Path or str, optional
+        Taken if given; else LENET_NP_DATA; else the cache folder.
+
+    Returns
+    -------
+    Place
+
+    Raises
+    ------
+    DataError
+        If it is a file, or the cache folder is needed and unknown.
+    """
+    named = data_dir or os.environ.get(DATA_VARIABLE)
+    folder = Path(os.path.expanduser(named)).absolute() if named else cache_folder() / "mnist"
+    if os.path.isfile(folder):
+        raise DataError(f"{folder} is a file: name the folder that holds the MNIST files instead")
+    return Place(folder, ("--data-dir" if data_dir else DATA_VARIABLE) if named else None)
+
+
 def _read_pair(images: Path, labels: Path) -> Split:
     """Read a file of images and the file of their labels."""
     try:
@@ -167,8 +194,18 @@ def _read_pair(images: Path, labels: Path) -> Split:
         raise DataError(f"{images} and {labels}: {error}") from error
 
 
-def _find(folder: Path, file: MnistFile) -> tuple[Path | None, list[str]]:
-    """Look for the first good copy of a file; list what is wrong with the others before it."""
+def find_file(folder: Path, file: MnistFile) -> tuple[Path | None, list[str]]:
+    """Look for the first good copy of a file, and list what is wrong with the others before it.
+
+    Parameters
+    ----------
+    folder : Path
+    file : MnistFile
+
+    Returns
+    -------
+    (Path, list of str) : where the good copy is, None if there is none; a line for each other one.
+    """
     faults: list[str] = []
     for place in (folder, folder / "MNIST" / "raw"):
         for name, expected in ((f"{file.name}.gz", file.packed), (file.name, file.unpacked)):
@@ -220,7 +257,7 @@ def _download(
     except DataError as failure:
         # Another process may just have put the same file there, and Windows does not replace
         # a file that is being read.
-        path, _ = _find(folder, file)
+        path, _ = find_file(folder, file)
         if path is not None:
             return path
         raise MissingDataError(

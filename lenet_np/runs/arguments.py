@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from lenet_np.data.choose import DATASETS
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.routes import ROUTES
+from lenet_np.runs.parser import Parser, at_least, folder
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
-
-MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
 
 
 class Arguments(NamedTuple):
@@ -26,15 +24,6 @@ class Arguments(NamedTuple):
     data_dir: Path | None
     out: Path | None
     threads: int
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        # One line that names the flag; the usage of a dozen flags above it would hide it.
-        print(f"{self.prog}: {message} (--help explains every flag)", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
@@ -69,7 +58,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--data-dir",
-        type=_folder,
+        type=folder,
         metavar="DIR",
         help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
     )
@@ -142,7 +131,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     )
     add(
         "--out",
-        type=_folder,
+        type=folder,
         metavar="DIR",
         help="folder for checkpoint and metrics (default: a new one below runs/)",
     )
@@ -161,29 +150,6 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         parser.error(f"argument --samples: {error}")
     others = [values.pop(name) for name in ("dataset", "data_dir", "out", "threads")]
     return Arguments(Settings(**values), *others)
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("takes a folder, got an empty name")
-    return Path(text)
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """Make the type of an argument that is a whole number, neither too small nor too large."""
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= MOST:
-            raise argparse.ArgumentTypeError(
-                f"takes a whole number from {least} to {MOST}, got {text!r}"
-            )
-        return value
-
-    return convert
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:

@@ -25,7 +25,15 @@ def say(line: str) -> None:
         # A folder's name may hold letters that the terminal cannot show.
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
-        # Python would try again at exit, and fail again: nobody listens, so talk to nobody.
+        talk_to_nobody()
+
+
+def talk_to_nobody() -> None:
+    """Throw away what is still to be printed, because nobody can read it.
+
+    Python would otherwise try again at exit, and fail again.
+    """
+    if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 #: The functions (set, get) of each BLAS that NumPy can be linked with.
 _FUNCTIONS = [
     *(
@@ -41,6 +39,8 @@ def blas_threads() -> BlasThreads | None:
     -------
     BlasThreads, or None for a BLAS that is not known (Apple's Accelerate has no such function).
     """
+    import numpy as np  # Here, because cores can be counted without it.
+
     # Looking a name up in NumPy's own extension module finds it in the libraries behind it too;
     # Windows does not look there, so the libraries that come with NumPy's wheel are asked as well.
     extensions = [
@@ -91,6 +91,18 @@ def one_blas_thread() -> Iterator[None]:
                 blas.set(number)
 
 
+def cores() -> int:
+    """Count the cores that this process may use.
+
+    Returns
+    -------
+    int
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def default_threads() -> int:
     """Count the cores that this process may use; 1 where the BLAS cannot be held to one thread.
 
@@ -100,6 +112,4 @@ def default_threads() -> int:
     """
     if blas_threads() is None:
         return 1  # The BLAS then has the cores for itself.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return cores()

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lenet_np.data import DataError, load_dataset
-from lenet_np.runs.arguments import Parser, at_least
+from lenet_np.runs.parser import Parser, at_least
 from lenet_np.runs.screen import say
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings

@@ -1,12 +1,12 @@
-"""What a measurement depends on: processor, cores, versions, BLAS, and the memory used so far."""
+"""What this machine has: its processor, its BLAS, and the memory that is used and free."""
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
 
 from lenet_np.runs.threads import blas_threads
 
@@ -34,6 +34,8 @@ def blas() -> str:
     -------
     str
     """
+    import numpy as np  # Here, because the doctor works without it.
+
     config = np.show_config(mode="dicts")
     library = config["Build Dependencies"]["blas"] if config else {}
     name = " ".join(filter(None, (library.get("name"), library.get("version"))))
@@ -56,3 +58,29 @@ def peak_memory() -> int | None:
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def available_memory() -> int | None:
+    """Read how much memory a new process can have before the machine swaps.
+
+    On Linux that is what the kernel estimates, or the limit of the container; on macOS, all
+    memory of the machine.
+
+    Returns
+    -------
+    int, in bytes; None where the system does not tell (Windows).
+    """
+    found = []
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024 * int(line.split()[1]))
+        # The word "max" stands there where nothing is limited.
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        found += [int(limit)] if limit.isdigit() else []
+    except (OSError, ValueError):
+        pass  # not Linux, or not all of its files
+    if not found and hasattr(os, "sysconf"):
+        with suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
