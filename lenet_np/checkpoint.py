@@ -28,6 +28,8 @@ class Checkpoint(NamedTuple):
     settings: Settings
     epoch: int  # completed epochs
     dataset: str  # name of the data set
+    loss_sum: float = 0.0  # of the steps taken since
+    seconds: float = 0.0  # that they took
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -50,6 +52,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "epoch": checkpoint.epoch,
         "dataset": checkpoint.dataset,
         "adam_step": optimizer.step,
+        "loss_sum": checkpoint.loss_sum,
+        "seconds": checkpoint.seconds,
     }
     arrays = {"format": np.array(FORMAT), "header": np.array(json.dumps(header))}
     for group, values in _groups(parameters, optimizer).items():
@@ -93,6 +97,7 @@ def load(path: Path, network: Sequential) -> Checkpoint:
         header = json.loads(str(arrays["header"]))
         settings = Settings(**header["settings"])
         epoch, step, dataset = header["epoch"], header["adam_step"], header["dataset"]
+        loss_sum, seconds = header["loss_sum"], header["seconds"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its header is damaged ({error})") from error
 
@@ -110,7 +115,8 @@ def load(path: Path, network: Sequential) -> Checkpoint:
                 )
         groups.append({name: value for name, value in values.items() if value is not None})
     parameters, mean, square = groups
-    return Checkpoint(State(parameters, AdamState(step, mean, square)), settings, epoch, dataset)
+    state = State(parameters, AdamState(step, mean, square))
+    return Checkpoint(state, settings, epoch, dataset, loss_sum, seconds)
 
 
 def _groups(

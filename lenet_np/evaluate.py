@@ -1,4 +1,4 @@
-"""How well a network reads digits: accuracy, and the recall of each class."""
+"""How well a network reads digits: accuracy, the recall of each class, and who is taken for whom."""
 
 from __future__ import annotations
 
@@ -12,33 +12,49 @@ from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.layers import Sequential
 from lenet_np.losses import predict
-from lenet_np.ops import Parameters
+from lenet_np.ops import Array, Parameters
 from lenet_np.runs.threads import default_threads, one_blas_thread
 
 
 class Evaluation(NamedTuple):
     """The result of reading every image of a split once."""
 
-    accuracy: float  # share of images read right
-    recall: NDArray[np.float64]  # (10,), the same for the images of each class; nan if none
-    predicted: NDArray[np.int64]  # (10,), how often each class was the answer
+    confusion: NDArray[np.int64]  # (10, 10), images of each label (row) by the answer (column)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images that were read right."""
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """(10,), the share read right of the images of each class; NaN if there are none."""
+        return _shares(np.diag(self.confusion), self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """(10,), the share that is right of each answer; NaN if it was never given."""
+        return _shares(np.diag(self.confusion), self.predicted)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(10,), how often each class was the answer."""
+        counts: NDArray[np.int64] = self.confusion.sum(axis=0)
+        return counts
 
     def dead_classes(self) -> list[int]:
         """List the classes that were never the answer."""
         return [int(k) for k in np.flatnonzero(self.predicted == 0)]
 
 
-def evaluate(
+def logits_of(
     network: Sequential,
     parameters: Parameters,
     split: Split,
     batch_size: int = 128,
     threads: int | None = None,
-) -> Evaluation:
-    """Read every image of a split, batch by batch.
-
-    accuracy = sum_b N_b accuracy_b / sum_b N_b: each batch counts by its size, so that a short
-    last batch does not count too much.
+) -> Array:
+    """Run every image of a split through the network, batch by batch.
 
     Parameters
     ----------
@@ -48,11 +64,11 @@ def evaluate(
     batch_size : int
         Bounds the memory; the result does not depend on it.
     threads : int, optional
-        How many batches are read at a time; by default one for each core.
+        How many batches are in work at a time; by default one for each core.
 
     Returns
     -------
-    Evaluation
+    (10, N) float32
 
     Raises
     ------
@@ -65,15 +81,62 @@ def evaluate(
             f"got {len(split)} examples and batch size {batch_size}"
         )
 
-    def read(start: int) -> NDArray[np.uint8]:
+    def read(start: int) -> Array:
         images, _ = gather(split, slice(start, start + batch_size))
-        return predict(network.forward(parameters, images)[0])
+        return network.forward(parameters, images)[0]
 
     count = default_threads() if threads is None else threads
     with one_blas_thread(), ThreadPoolExecutor(count) as pool:
-        answers = np.concatenate(list(pool.map(read, range(0, len(split), batch_size))))
-    confusion = np.zeros((CLASSES, CLASSES), np.int64)  # [label, answer]
-    np.add.at(confusion, (split.classes, answers), 1)
-    right, examples = np.diag(confusion), confusion.sum(axis=1)
-    recall = np.divide(right, examples, out=np.full(CLASSES, np.nan), where=examples > 0)
-    return Evaluation(float(right.sum() / examples.sum()), recall, confusion.sum(axis=0))
+        return np.concatenate(list(pool.map(read, range(0, len(split), batch_size))), axis=1)
+
+
+def evaluate(
+    network: Sequential,
+    parameters: Parameters,
+    split: Split,
+    batch_size: int = 128,
+    threads: int | None = None,
+) -> Evaluation:
+    """Read every image of a split and count the answers.
+
+    Parameters
+    ----------
+    network, parameters, split, batch_size, threads
+        As for `logits_of`.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If the split is empty or the batch size is below 1.
+    """
+    return count_answers(
+        split.classes, predict(logits_of(network, parameters, split, batch_size, threads))
+    )
+
+
+def count_answers(classes: NDArray[np.uint8], answers: NDArray[np.uint8]) -> Evaluation:
+    """Count how often each label got each answer.
+
+    Parameters
+    ----------
+    classes, answers : (N,) uint8
+        The labels, and what the network took the images for.
+
+    Returns
+    -------
+    Evaluation
+    """
+    confusion = np.zeros((CLASSES, CLASSES), np.int64)
+    np.add.at(confusion, (classes, answers), 1)
+    return Evaluation(confusion)
+
+
+def _shares(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = np.divide(
+        part, whole, out=np.full(CLASSES, np.nan), where=whole > 0
+    )
+    return shares

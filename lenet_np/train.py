@@ -38,6 +38,7 @@ class StepMetrics(NamedTuple):
     step: int  # within the epoch, 1 for the first
     steps_per_epoch: int
     loss: float  # mean over the minibatch, before the step
+    gradients: Parameters  # of the sum over the minibatch: what the optimizer was given
 
 
 class Part(NamedTuple):
@@ -123,7 +124,9 @@ def train(
                 loss, gradients = add_parts([part.result() for part in working])
             epoch, step = divmod(state.optimizer.step, steps_per_epoch)
             state = State(*optimizer.update(state.parameters, gradients, state.optimizer))
-            metrics = StepMetrics(epoch + 1, step + 1, steps_per_epoch, float(loss.mean()))
+            metrics = StepMetrics(
+                epoch + 1, step + 1, steps_per_epoch, float(loss.mean()), gradients
+            )
             _check_finite(state, metrics)
             yield state, metrics
 

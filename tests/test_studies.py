@@ -11,6 +11,7 @@ import pytest
 
 from lenet_np.data import DataError, Split
 from lenet_np.data.dataset import Dataset
+from lenet_np.runs.table import read_table, write_table
 from lenet_np.state import Settings
 from lenet_np.studies import command, figures, run, variance
 from lenet_np.studies.table import STUDIES, Study
@@ -64,7 +65,7 @@ def test_a_run_that_went_further_serves_a_shorter_one(data, tmp_path):
     """Also where it was stopped before its own end, and so was not tested."""
     rows = run.run("x", QUICK, tmp_path, "mnist", None)
     rows[-1]["test_accuracy"] = ""
-    run.write_rows(tmp_path / "x.csv", run.MEASURED, rows)
+    write_table(tmp_path / "x.csv", run.MEASURED, rows)
     shorter = run.run("x", Settings(epochs=2, batch_size=50, samples=4), tmp_path, "mnist", None)
     assert shorter == rows[:2]
 
@@ -175,7 +176,7 @@ def test_the_tables_of_the_docs_can_be_drawn(tmp_path):
     """What is shown in docs/ was drawn from the tables beside it."""
     tables = sorted(Path(__file__).parent.parent.glob("docs/studies/*.csv"))
     for table in tables:
-        figures.draw(table.stem, run.read_rows(table), tmp_path / "x.png")
+        figures.draw(table.stem, read_table(table), tmp_path / "x.png")
         assert (table.with_suffix(".png")).exists()
 
 

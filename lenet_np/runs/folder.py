@@ -1,28 +1,30 @@
-"""The folder of a run: its checkpoint, and a table with a row for each epoch."""
+"""The folder of a run: which files it holds, who may write in it, and what it was started with."""
 
 from __future__ import annotations
 
-import csv
+import hashlib
+import json
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from lenet_np.data import CLASSES
-from lenet_np.diagnostics import Diagnostics
-from lenet_np.evaluate import Evaluation
+from lenet_np.data import Dataset
+from lenet_np.data.cache import write_atomically
 from lenet_np.state import Settings
 
-CHECKPOINT = "checkpoint.npz"
-METRICS = "metrics.csv"
-RECALLS = tuple(f"recall_{k}" for k in range(CLASSES))
-SIGNALS = ("signal_to_noise", "cosine", "signal_share")
-DEAD_UNITS = tuple(f"dead_{name}" for name in ("relu1", "relu2", "relu3", "relu4"))
-DIAGNOSTICS = (
-    *(f"margin_{k}" for k in range(CLASSES)),
-    *(f"gradient_norm_{k}" for k in range(CLASSES)),
-    *SIGNALS,
-    *DEAD_UNITS,
-)
-COLUMNS = ("epoch", "dataset", "train_loss", "validation_accuracy", *RECALLS, *DIAGNOSTICS)
+CONFIG = "config.json"  # what the run was started with
+METRICS = "metrics.csv"  # a row for each epoch
+EVENTS = "events.jsonl"  # what happened, a JSON object a line
+HISTOGRAMS = "histograms.bin"  # see `lenet_np.runs.histograms`
+LAST = "last.npz"  # the state to go on from
+BEST = "best.npz"  # the state with the best validation accuracy
+SUMMARY = "summary.json"  # the result, once there is one
+LOCK = ".lock"
+FORMAT = "lenet_np run 1"
 
 
 class RunFolderError(ValueError):
@@ -30,7 +32,17 @@ class RunFolderError(ValueError):
 
 
 class RunExistsError(RunFolderError):
-    """The folder holds an older run, which is never overwritten."""
+    """The folder holds a run already, which is never overwritten."""
+
+
+class Config(NamedTuple):
+    """What a run was started with."""
+
+    settings: Settings
+    dataset: str
+    sha256: dict[str, str]  # of each split
+    machine: dict[str, Any]  # versions, processor, BLAS
+    rest: dict[str, Any]  # the date, the command line, the commit
 
 
 def create(out: Path | None, dataset: str, settings: Settings) -> Path:
@@ -39,7 +51,7 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     Parameters
     ----------
     out : Path or None
-        The folder; None for a new one below ``runs``, named after date, data set, loss and seed.
+        The folder; None for a new one below ``runs``, named after date, data set and settings.
     dataset : str
     settings : Settings
 
@@ -52,56 +64,212 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     RunExistsError
         If the folder holds a run already.
     RunFolderError
-        If it cannot be made or written.
+        If it cannot be made.
     """
-    if out is None:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        out = Path("runs", f"{stamp}-{dataset}-{settings.loss}-seed{settings.seed}")
-    # A table without a checkpoint is what a run leaves that could not even start.
-    if (out / CHECKPOINT).exists():
-        raise RunExistsError(f"{out} holds a run already ({CHECKPOINT}): name another folder")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with open(out / METRICS, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(COLUMNS)
+        if out is not None:
+            # Settings without a state are what a run leaves that could not even start.
+            if (out / LAST).exists():
+                raise RunExistsError(
+                    f"{out} holds a run already ({LAST}): name another folder, or go on with "
+                    f"--resume {out}"
+                )
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{dataset}-{_described(settings)}"
+        for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+            folder = Path("runs", name + suffix)
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                continue  # Two runs in one second.
+        raise RunFolderError(f"runs/{name} and 999 more exist already: name a folder with --out")
     except OSError as error:
-        raise RunFolderError(f"cannot write in {out}: {error.strerror or error}") from error
-    return out
+        where = out or Path("runs")
+        raise RunFolderError(f"cannot write in {where}: {error.strerror or error}") from error
 
 
-def append_metrics(
-    folder: Path,
-    epoch: int,
-    dataset: str,
-    train_loss: float,
-    evaluation: Evaluation,
-    diagnostics: Diagnostics,
-) -> None:
-    """Add the row of an epoch to the table.
+def _described(settings: Settings) -> str:
+    """Name the settings that are not the defaults, and the seed always."""
+    kind = settings.loss
+    if kind == "zero-one" and settings.objective != "error":
+        kind = settings.objective
+    words = [kind]
+    for name, short in (
+        ("estimator", ""),
+        ("route", ""),
+        ("learning_rate", "lr"),
+        ("samples", "n"),
+        ("sigma", "sigma"),
+        ("batch_size", "batch"),
+    ):
+        value = getattr(settings, name)
+        if value != getattr(Settings(), name):
+            words.append(f"{short}{value:g}" if isinstance(value, float) else f"{short}{value}")
+    return "-".join([*words, f"seed{settings.seed}"])
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep every other process from writing in the folder of a run, for a while.
+
+    The system itself gives the lock back when the process ends, however it ends.
 
     Parameters
     ----------
     folder : Path
-    epoch : int
-    dataset : str
-    train_loss : float
-        Mean over the epoch's steps.
-    evaluation : Evaluation
-        Of the validation set.
-    diagnostics : Diagnostics
 
     Raises
     ------
     RunFolderError
-        If the table cannot be written.
+        If another process has it, or the folder cannot be written.
     """
-    margin, gradient_norm, *signal, dead_units = diagnostics
-    numbers = (
-        *(train_loss, evaluation.accuracy, *evaluation.recall),
-        *(*margin, *gradient_norm, *signal, *dead_units.values()),
-    )
     try:
-        with open(folder / METRICS, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow((epoch, dataset, *(f"{number:.6g}" for number in numbers)))
+        file = open(folder / LOCK, "ab")  # noqa: SIM115 (the lock lasts as long as it is open)
     except OSError as error:
         raise RunFolderError(f"cannot write in {folder}: {error.strerror or error}") from error
+    with file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise RunFolderError(
+                f"{folder} is in use: another process is training in it"
+            ) from error
+        except OSError:
+            pass  # A file system without locks (some network drives): go on unprotected.
+        yield
+
+
+def hashes(data: Dataset) -> dict[str, str]:
+    """Compute the SHA-256 of each split: of its pixels, then its labels.
+
+    Parameters
+    ----------
+    data : Dataset
+
+    Returns
+    -------
+    dict with the keys train, validation, test
+    """
+    result = {}
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        digest = hashlib.sha256(split.pixels.tobytes())
+        digest.update(split.classes.tobytes())
+        result[name] = digest.hexdigest()
+    return result
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write what the run was started with.
+
+    Parameters
+    ----------
+    folder : Path
+    config : Config
+
+    Raises
+    ------
+    DataError
+        If it cannot be written.
+    """
+    write_json(
+        folder / CONFIG,
+        {
+            "format": FORMAT,
+            **config.rest,
+            "settings": asdict(config.settings),
+            "dataset": {"name": config.dataset, "sha256": config.sha256},
+            "machine": config.machine,
+        },
+    )
+
+
+def read_config(folder: Path) -> Config:
+    """Read what a run was started with.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    RunFolderError
+        If the folder holds no run, or the file is damaged.
+    """
+    file = folder / CONFIG
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"{folder} is no run: {CONFIG}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunFolderError(f"{file} is damaged: {error}") from error
+    try:
+        if content.pop("format") != FORMAT:
+            raise KeyError("format")
+        settings = content.pop("settings")
+        if set(settings) != {field.name for field in fields(Settings)}:
+            raise KeyError("settings")
+        dataset, machine = content.pop("dataset"), content.pop("machine")
+        return Config(
+            Settings(**settings), str(dataset["name"]), dict(dataset["sha256"]), machine, content
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{file} is damaged, or of another version of this program: {error}"
+        ) from error
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file for people to read, whole or not at all.
+
+    Parameters
+    ----------
+    file : Path
+    content : dict
+
+    Raises
+    ------
+    DataError
+        If it cannot be written.
+    """
+    with write_atomically(file) as out:
+        out.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Find the checkpoint that a user means: a file itself, or the last of a run.
+
+    Parameters
+    ----------
+    path : Path
+        A checkpoint, or the folder of a run.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    RunFolderError
+        If there is no such file or folder, or the folder holds no run.
+    """
+    if path.is_dir():
+        if not (path / LAST).exists():
+            raise RunFolderError(f"{path} is no run: there is no {LAST} in it")
+        return path / LAST
+    if not path.exists():
+        raise RunFolderError(f"{path}: no such file or folder")
+    return path

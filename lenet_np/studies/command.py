@@ -13,17 +13,11 @@ from pathlib import Path
 from lenet_np.data import DataError, load_dataset
 from lenet_np.runs.parser import Parser, at_least
 from lenet_np.runs.screen import say
+from lenet_np.runs.table import Row, read_table, write_table
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
 from lenet_np.studies.figures import draw
-from lenet_np.studies.run import (
-    MEASURED,
-    SETTINGS,
-    Row,
-    read_rows,
-    run_in_background,
-    write_rows,
-)
+from lenet_np.studies.run import MEASURED, SETTINGS, run_in_background
 from lenet_np.studies.table import STUDIES, Study
 from lenet_np.studies.variance import EPOCHS, variance_study
 
@@ -125,7 +119,7 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
             rows = variance_study(folder, arguments.dataset, arguments.data_dir, epochs)
         else:
             rows = list(_rows(studies[name], folder / "runs", limit))
-            write_rows(folder / f"{name}.csv", ("run", *SETTINGS, *MEASURED), rows)
+            write_table(folder / f"{name}.csv", ("run", *SETTINGS, *MEASURED), rows)
         say(str(folder / f"{name}.csv"))
         if rows:
             draw(name, rows, folder / f"{name}.png")
@@ -179,5 +173,5 @@ def _rows(study: Study, folder: Path, limit: int) -> Iterator[Row]:
     """Put the rows of all runs under each other, each with its settings."""
     for name, settings in study.runs.items():
         own = {key: str(value) for key, value in asdict(settings).items()}
-        for row in read_rows(folder / f"{name}.csv")[: min(settings.epochs, limit)]:
+        for row in read_table(folder / f"{name}.csv")[: min(settings.epochs, limit)]:
             yield {"run": name, **own, **row}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lenet_np.plots import COLOURS, MARKERS
-from lenet_np.studies.run import Row
+from lenet_np.runs.table import Row
 
 
 def _figure(panels: int, width: float = 3.6, height: float = 3.4, **kwargs: Any) -> tuple[Any, Any]:

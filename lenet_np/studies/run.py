@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 import threading
@@ -10,11 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
-from lenet_np.data import CLASSES, load_dataset
-from lenet_np.data.cache import write_atomically
+from lenet_np.data import load_dataset
 from lenet_np.evaluate import evaluate
 from lenet_np.lenet import lenet5
 from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.runs.table import RECALLS, Row, read_table, write_table
 from lenet_np.state import Settings
 from lenet_np.train import initial_state, train
 
@@ -25,41 +24,8 @@ MEASURED = (
     "validation_accuracy",
     "test_accuracy",  # of the last epoch; empty before
     "dead_classes",  # never the answer to a validation image
-    *(f"recall_{k}" for k in range(CLASSES)),
+    *RECALLS,
 )
-Row = dict[str, str]
-
-
-def read_rows(file: Path) -> list[Row]:
-    """Read the table of a run; an empty list if there is none.
-
-    Parameters
-    ----------
-    file : Path
-
-    Returns
-    -------
-    list of dict
-    """
-    if not file.exists():
-        return []
-    with open(file, newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
-
-
-def write_rows(file: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
-    """Write a table, whole or not at all.
-
-    Parameters
-    ----------
-    file : Path
-    columns : tuple of str
-    rows : list of dict
-    """
-    text = [",".join(columns)]
-    text += [",".join(row.get(column, "") for column in columns) for row in rows]
-    with write_atomically(file) as out:
-        out.write(("\n".join(text) + "\n").encode())
 
 
 def run(
@@ -87,7 +53,7 @@ def run(
         If the data cannot be had, or the files not be written.
     """
     table, checkpoint_file = folder / f"{name}.csv", folder / f"{name}.npz"
-    rows = read_rows(table)
+    rows = read_table(table)
     if len(rows) > settings.epochs or (
         len(rows) == settings.epochs and rows[-1].get("test_accuracy")
     ):
@@ -123,7 +89,7 @@ def run(
         rows.append(row)
         losses.clear()
         # The table first: a checkpoint never stands for an epoch that the table does not have.
-        write_rows(table, MEASURED, rows)
+        write_table(table, MEASURED, rows)
         save(checkpoint_file, Checkpoint(state, settings, metrics.epoch, data.name))
     return rows
 

@@ -13,9 +13,9 @@ from lenet_np.lenet import lenet5
 from lenet_np.losses import zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.runs.memory import keep_freed_memory
+from lenet_np.runs.table import Row, read_table, write_table
 from lenet_np.runs.threads import one_blas_thread
 from lenet_np.state import Settings
-from lenet_np.studies.run import Row, read_rows, write_rows
 from lenet_np.train import initial_state, train
 
 EPOCHS = 10
@@ -44,7 +44,7 @@ def variance_study(folder: Path, dataset: str, data_dir: Path | None, epochs: in
     list of dict; also in ``folder/variance.csv``. A table that is complete is not made again.
     """
     table = folder / "variance.csv"
-    rows = read_rows(table)
+    rows = read_table(table)
     if rows and int(rows[-1]["epoch"]) >= epochs:
         return [row for row in rows if int(row["epoch"]) <= epochs]
     keep_freed_memory()
@@ -63,7 +63,7 @@ def variance_study(folder: Path, dataset: str, data_dir: Path | None, epochs: in
     for state, metrics in train(network, data.train, settings, threads=1):
         if metrics.step == metrics.steps_per_epoch:
             measure(state.parameters, metrics.epoch)
-    write_rows(table, COLUMNS, rows)
+    write_table(table, COLUMNS, rows)
     return rows
 
 
