@@ -1,4 +1,4 @@
-"""How well a network reads digits: accuracy, the recall of each class, and who is taken for whom."""
+"""How well a network reads digits: accuracy, recall of each class, and what is taken for what."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES
-from lenet_np.runs.folder import DEAD_UNITS, DIAGNOSTICS, METRICS, RECALLS, SIGNALS, RunFolderError
+from lenet_np.runs.folder import METRICS, RunFolderError
+from lenet_np.runs.table import DEAD_UNITS, DIAGNOSTICS, RECALLS, SIGNALS
 from lenet_np.runs.parser import Parser
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; a marker each as well.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
@@ -75,7 +75,7 @@ def train(
     settings: Settings,
     state: State | None = None,
     threads: int | None = None,
-) -> Iterator[tuple[State, StepMetrics]]:
+) -> Generator[tuple[State, StepMetrics], None, None]:
     """Train step by step, yielding after each: the caller prints, evaluates, saves and stops.
 
     The shuffle is a function of (seed, epoch) and the noise of (seed, step), so a run that goes

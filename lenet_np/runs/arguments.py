@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lenet_np.data.choose import DATASETS
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
@@ -19,11 +19,17 @@ from lenet_np.state import Settings
 class Arguments(NamedTuple):
     """What the user asked for."""
 
-    settings: Settings
-    dataset: str
+    given: dict[str, Any]  # the settings that were named
+    dataset: str | None
     data_dir: Path | None
     out: Path | None
+    resume: Path | None
     threads: int
+    save_every: int | None  # steps; None: by the clock
+    histograms_every: int | None  # steps; None: once an epoch
+    tensorboard: bool
+    quiet: bool
+    json: bool
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
@@ -43,17 +49,103 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     SystemExit
         With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
     """
-    defaults = Settings()
     parser = Parser(
         prog="python -m lenet_np.train",
         description="Train LeNet-5 on MNIST through the 0-1 loss with Evolution Strategies.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    settings = _add_settings(parser)
+    _add_surroundings(parser)
+    values = vars(parser.parse_args(argv))
+    given = {name: values.pop(name) for name in settings if name in values}
+    if values["resume"] and values["out"]:
+        parser.error("argument --out: not with --resume, which goes on in the run's own folder")
+    if not values["resume"]:
+        whole = Settings(**given)
+        try:
+            ESTIMATORS[whole.estimator].samples.check(whole.samples)
+        except ValueError as error:
+            parser.error(f"argument --samples: {error}")
+    return Arguments(given, **values)
+
+
+def _add_settings(parser: Parser) -> list[str]:
+    """Add a flag for each of the `Settings`; those that are not named leave no value."""
+    group = parser.add_argument_group("settings of the run")
+    defaults = Settings()
+    names = []
+
+    def add(flag: str, help: str, **options: Any) -> None:
+        action = group.add_argument(flag, help=help, default=argparse.SUPPRESS, **options)
+        names.append(action.dest)
+
+    add(
+        "--epochs",
+        f"passes over the training images (default: {defaults.epochs})",
+        type=at_least(1),
+        metavar="N",
+    )
+    add(
+        "--batch-size",
+        f"images in a minibatch (default: {defaults.batch_size})",
+        type=at_least(1),
+        metavar="N",
+    )
+    add(
+        "--learning-rate",
+        "Adam's rate (default: 5/55000 = 9.09e-05)",
+        type=_number(1e-30, 1e30),
+        metavar="X",
+    )
+    add(
+        "--loss",
+        "zero-one: by Evolution Strategies; cross-entropy: the baseline (default: zero-one)",
+        choices=("zero-one", "cross-entropy"),
+    )
+    add(
+        "--samples",
+        f"noise samples of each image, zero-one only (default: {defaults.samples})",
+        type=at_least(1),
+        metavar="N",
+    )
+    add(
+        "--sigma",
+        f"standard deviation of the noise, zero-one only (default: {defaults.sigma})",
+        type=_number(1e-6, 1e6),  # beyond these, squares leave the range of float32
+        metavar="X",
+    )
+    add(
+        "--route",
+        f"how the estimate enters the network, zero-one only (default: {defaults.route})",
+        choices=tuple(ROUTES),
+    )
+    add(
+        "--estimator",
+        f"how the gradient is estimated, zero-one only (default: {defaults.estimator})",
+        choices=tuple(ESTIMATORS),
+    )
+    add(
+        "--objective",
+        "descend the error probability, or minus the logarithm of the probability of success, "
+        f"which keeps every class alive; zero-one only (default: {defaults.objective})",
+        choices=OBJECTIVES,
+    )
+    add(
+        "--seed",
+        f"decides weights, shuffles and noise (default: {defaults.seed})",
+        type=at_least(0),
+        metavar="N",
+    )
+    return names
+
+
+def _add_surroundings(parser: Parser) -> None:
+    """Add the flags that the trained weights do not depend on, and the choice of the data."""
+    group = parser.add_argument_group("data, files and screen")
+    add = group.add_argument
     add(
         "--dataset",
         choices=DATASETS,
-        default="auto",
         help="auto: MNIST where it can be had, else synthetic digits (default: auto)",
     )
     add(
@@ -63,77 +155,34 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
     )
     add(
-        "--epochs",
-        type=at_least(1),
-        default=defaults.epochs,
-        metavar="N",
-        help="passes over the training images (default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        type=at_least(1),
-        default=defaults.batch_size,
-        metavar="N",
-        help="images in a minibatch (default: %(default)s)",
-    )
-    add(
-        "--learning-rate",
-        type=_number(1e-30, 1e30),
-        default=defaults.learning_rate,
-        metavar="X",
-        help="Adam's rate (default: 5/55000 = 9.09e-05)",
-    )
-    add(
-        "--loss",
-        choices=("zero-one", "cross-entropy"),
-        default=defaults.loss,
-        help="zero-one: by Evolution Strategies; cross-entropy: the baseline (default: zero-one)",
-    )
-    add(
-        "--samples",
-        type=at_least(1),
-        default=defaults.samples,
-        metavar="N",
-        help="noise samples of each image, zero-one only (default: %(default)s)",
-    )
-    add(
-        "--sigma",
-        type=_number(1e-6, 1e6),  # beyond these, squares leave the range of float32
-        default=defaults.sigma,
-        metavar="X",
-        help="standard deviation of the noise, zero-one only (default: %(default)s)",
-    )
-    add(
-        "--route",
-        choices=tuple(ROUTES),
-        default=defaults.route,
-        help="how the estimate enters the network, zero-one only (default: %(default)s)",
-    )
-    add(
-        "--estimator",
-        choices=tuple(ESTIMATORS),
-        default=defaults.estimator,
-        help="how the gradient is estimated, zero-one only (default: %(default)s)",
-    )
-    add(
-        "--objective",
-        choices=OBJECTIVES,
-        default=defaults.objective,
-        help="descend the error probability, or minus the logarithm of the probability of success, "
-        "which keeps every class alive; zero-one only (default: %(default)s)",
-    )
-    add(
-        "--seed",
-        type=at_least(0),
-        default=defaults.seed,
-        metavar="N",
-        help="decides weights, shuffles and noise (default: %(default)s)",
-    )
-    add(
         "--out",
         type=folder,
         metavar="DIR",
-        help="folder for checkpoint and metrics (default: a new one below runs/)",
+        help="folder for what the run leaves (default: a new one below runs/)",
+    )
+    add(
+        "--resume",
+        type=folder,
+        metavar="DIR",
+        help="go on with the run in this folder, from its last saved step; its settings are kept, "
+        "only --epochs may be larger",
+    )
+    add(
+        "--save-every",
+        type=at_least(1),
+        metavar="STEPS",
+        help="save within an epoch too, after so many steps (default: when 30 seconds have passed)",
+    )
+    add(
+        "--histograms-every",
+        type=at_least(0),
+        metavar="STEPS",
+        help="record histograms of weights and gradients; 0: never (default: once an epoch)",
+    )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="write event files for TensorBoard too (needs the package tensorboardX)",
     )
     add(
         "--threads",
@@ -143,13 +192,15 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         help="threads to work with; the results do not depend on it (default: one per core, "
         "here %(default)s)",
     )
-    values = vars(parser.parse_args(argv))
-    try:
-        ESTIMATORS[values["estimator"]].samples.check(values["samples"])
-    except ValueError as error:
-        parser.error(f"argument --samples: {error}")
-    others = [values.pop(name) for name in ("dataset", "data_dir", "out", "threads")]
-    return Arguments(Settings(**values), *others)
+    screen = group.add_mutually_exclusive_group()
+    screen.add_argument(
+        "--quiet", action="store_true", help="say only the test accuracy, warnings and errors"
+    )
+    screen.add_argument(
+        "--json",
+        action="store_true",
+        help="say everything as JSON on stdout, an object a line; the rest goes to stderr",
+    )
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
+from lenet_np.checkpoint import CheckpointError, load
 from lenet_np.data import DataError, load_dataset, pad_to_32
 from lenet_np.diagnostics import diagnose
 from lenet_np.evaluate import evaluate
+from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.runs.arguments import Arguments, parse
-from lenet_np.runs.folder import CHECKPOINT, RunExistsError, RunFolderError, append_metrics, create
+from lenet_np.runs.events import Events
+from lenet_np.runs.folder import (
+    LAST,
+    SUMMARY,
+    RunExistsError,
+    RunFolderError,
+    create,
+    lock,
+    write_json,
+)
+from lenet_np.runs.interruption import Interruption
+from lenet_np.runs.machine import peak_memory
 from lenet_np.runs.memory import keep_freed_memory
-from lenet_np.runs.screen import ProgressBar, say
+from lenet_np.runs.record import Record
+from lenet_np.runs.screen import ProgressBar, Screen, complain, say
+from lenet_np.runs.start import Run, UsageError, resume, start
+from lenet_np.runs.tensorboard import TensorBoard, TensorBoardError
 from lenet_np.state import Settings, State
-from lenet_np.train import DivergedError, initial_state, train
-
-
-class _Interruption:
-    """Turns the first Ctrl-C into a wish to stop after the step; the second stops at once."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-
-    def __enter__(self) -> _Interruption:
-        self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, *_: object) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
+from lenet_np.train import DivergedError, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,17 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    int : the exit status. 0 done; 1 the run's folder cannot be written, or memory ran out;
-        2 a value makes no sense; 3 the data cannot be had; 4 diverged; 130 interrupted.
+    int : the exit status. 0 done; 1 a file cannot be read or written, or memory ran out; 2 a value
+        makes no sense; 3 the data cannot be had; 4 diverged; 130, 143 or 129 interrupted.
     """
     arguments = parse(argv)
     keep_freed_memory()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(arguments)
+        return _run(arguments, words)
     except RunExistsError as error:
         return _fail(2, f"argument --out: {error}")
-    except (RunFolderError, DataError, CheckpointError) as error:
+    except TensorBoardError as error:
+        return _fail(2, f"argument --tensorboard: {error}")
+    except UsageError as error:
+        return _fail(2, f"argument {error}")
+    except (RunFolderError, CheckpointError) as error:
         return _fail(1, str(error))
+    except OSError as error:
+        return _fail(1, f"cannot write {error.filename or 'a file'}: {error.strerror or error}")
     except MemoryError:
         return _fail(1, "not enough memory: lower --samples or --batch-size")
     except KeyboardInterrupt:
@@ -66,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _warn(message: str) -> None:
-    print(f"python -m lenet_np.train: {message}", file=sys.stderr)
+    complain(f"python -m lenet_np.train: {message}")
 
 
 def _fail(status: int, message: str) -> int:
@@ -74,95 +80,177 @@ def _fail(status: int, message: str) -> int:
     return status
 
 
-def _run(arguments: Arguments) -> int:
-    settings, threads = arguments.settings, arguments.threads
+def _run(arguments: Arguments, words: list[str]) -> int:
+    network, folder = lenet5(), arguments.resume
+    if folder is not None:
+        if not folder.is_dir():
+            raise RunFolderError(f"{folder} is no run: no such folder")
+        with lock(folder):
+            try:
+                run = resume(folder, arguments, network)
+            except DataError as error:
+                return _fail(3, str(error))
+            return _train(run, network, arguments)
+    settings = Settings(**arguments.given)
     try:
-        data = load_dataset(arguments.dataset, arguments.data_dir)
+        data = load_dataset(arguments.dataset or "auto", arguments.data_dir)
     except DataError as error:
         return _fail(3, str(error))
     if settings.batch_size > len(data.train):
-        return _fail(
-            2,
-            f"argument --batch-size: takes 1 to {len(data.train)}, the number of training "
-            f"images, got {settings.batch_size}",
+        raise UsageError(
+            f"--batch-size: takes 1 to {len(data.train)}, the number of training images, "
+            f"got {settings.batch_size}"
         )
-    network = lenet5()
     folder = create(arguments.out, data.name, settings)
-    checkpoint = folder / CHECKPOINT
-
-    first_image = data.train[:1][0]
-    say(f"Data set: {data.name}")
-    say(f"Image shape: {first_image.shape[1:]}, padded to {pad_to_32(first_image).shape[1:]}")
-    say(f"Training set:   {len(data.train):6,} images")
-    say(f"Validation set: {len(data.validation):6,} images")
-    say(f"Test set:       {len(data.test):6,} images")
-    say(f"Run folder: {folder}")
-
-    def save_state(state: State, epoch: int) -> None:
-        save(checkpoint, Checkpoint(state, settings, epoch, data.name))
-
-    state = initial_state(network, settings)
-    save_state(state, 0)  # A folder that cannot hold the result is found now, not after the work.
-    bar = ProgressBar(settings.epochs * -(-len(data.train) // settings.batch_size))
-    losses: list[float] = []
-    saved = True
     try:
-        with _Interruption() as interruption:
-            for state, metrics in train(network, data.train, settings, threads=threads):
-                losses.append(metrics.loss)
+        with lock(folder):
+            run = start(folder, data, settings, network, ["python", "-m", "lenet_np.train", *words])
+            return _train(run, network, arguments)
+    except DataError as error:
+        return _fail(1, str(error))
+
+
+def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
+    """Train to the last epoch; print, evaluate and record."""
+    folder, settings, data, threads = run.folder, run.settings, run.data, arguments.threads
+    screen = Screen(arguments.quiet, arguments.json)
+    state = run.checkpoint.state
+    steps_per_epoch = -(-len(data.train) // settings.batch_size)
+    steps_left = settings.epochs * steps_per_epoch - state.optimizer.step
+    tensorboard = TensorBoard(folder, state.optimizer.step) if arguments.tensorboard else None
+    record = Record(
+        run,
+        Events(folder, say if arguments.json else None),
+        _warn,
+        arguments.save_every,
+        arguments.histograms_every,
+        tensorboard,
+    )
+    for note in run.notes:
+        _warn(note)
+    _introduce(run, screen)
+    where = {"folder": str(folder), "step": state.optimizer.step, "epochs": settings.epochs}
+    record.event("resume" if arguments.resume else "start", dataset=data.name, **where)
+
+    bar = ProgressBar(screen.live, settings.epochs, steps_left, settings.batch_size)
+    saved = True
+    interruption = Interruption()
+    loop = train(network, data.train, settings, state, threads)
+    try:
+        with interruption, closing(loop):
+            for state, metrics in loop:
+                record.after_step(state, metrics)
                 bar.step(*metrics[:3])
                 epoch_done = metrics.step == metrics.steps_per_epoch
                 if epoch_done:
                     validation = evaluate(
                         network, state.parameters, data.validation, settings.batch_size, threads
                     )
+                    health = diagnose(
+                        network, state.parameters, data.validation, settings, metrics.epoch
+                    )
+                    record.after_epoch(state, metrics, validation, health)
+                    bar.validation = validation.accuracy
                     bar.clear()
-                    say(
+                    screen.say(
                         f"Epoch {metrics.epoch:2d}: validation accuracy "
                         f"{validation.accuracy:.4f} on {data.name}"
                     )
-                    loss = sum(losses) / len(losses)
-                    losses.clear()
-                    try:
-                        save_state(state, metrics.epoch)
-                        saved = True
-                        health = diagnose(
-                            network, state.parameters, data.validation, settings, metrics.epoch
-                        )
-                        append_metrics(folder, metrics.epoch, data.name, loss, validation, health)
-                    except (DataError, RunFolderError) as error:
-                        saved = False
-                        _warn(f"{error}; training goes on, and the next epoch tries again")
-                if interruption.wanted:
+                stop = interruption.status
+                if epoch_done or stop or record.save_is_due(state.optimizer.step):
+                    saved = record.save(state)
+                if stop:
                     bar.clear()
-                    save_state(state, metrics.epoch - (not epoch_done))
-                    return _fail(
-                        130,
-                        f"interrupted after step {metrics.step} of epoch {metrics.epoch}; "
-                        f"the state is saved in {checkpoint}",
-                    )
+                    record.event("interrupted", step=state.optimizer.step, saved=saved)
+                    return _say_how_to_go_on(run, stop, record.saved_step)
+    except KeyboardInterrupt:  # The second signal: at once.
+        bar.clear()
+        return _say_how_to_go_on(run, interruption.status or 130, record.saved_step)
     except DivergedError as error:
         bar.clear()
+        record.event("diverged", message=str(error))
         kept = (
-            f"the state of the last complete epoch is in {checkpoint}"
-            if load(checkpoint, network).epoch
+            f"the state of step {record.saved_step} is in {folder / LAST}"
+            if record.saved_step
             else "no epoch was completed"
         )
         return _fail(4, f"diverged: {error}; {kept}. A lower --learning-rate may help.")
-
+    finally:
+        if tensorboard is not None:
+            tensorboard.close()
     if not saved:
-        save_state(state, settings.epochs)
-    # The test set is read once, with the weights as they were saved.
-    restored = load(checkpoint, network).state
-    test = evaluate(network, restored.parameters, data.test, settings.batch_size, threads)
-    say(
-        f"Test accuracy {test.accuracy:.4f} on {data.name}, with the weights restored from the file"
+        saved = record.save(state)
+    return _test(run, network, state if not saved else None, arguments, screen, record)
+
+
+def _introduce(run: Run, screen: Screen) -> None:
+    data, step = run.data, run.checkpoint.state.optimizer.step
+    first_image = data.train[:1][0]
+    screen.say(f"Data set: {data.name}")
+    screen.say(
+        f"Image shape: {first_image.shape[1:]}, padded to {pad_to_32(first_image).shape[1:]}"
     )
-    say("Recall of the digits: " + " ".join(f"{k}: {r:.3f}" for k, r in enumerate(test.recall)))
+    screen.say(f"Training set:   {len(data.train):6,} images")
+    screen.say(f"Validation set: {len(data.validation):6,} images")
+    screen.say(f"Test set:       {len(data.test):6,} images")
+    screen.say(f"Run folder: {run.folder}")
+    if step:
+        screen.say(f"Going on after step {step}, with {run.checkpoint.epoch} epochs completed")
+
+
+def _say_how_to_go_on(run: Run, status: int, saved_step: int) -> int:
+    command = f"python -m lenet_np.train --resume {shlex.quote(str(run.folder))}"
+    return _fail(
+        status, f"interrupted; step {saved_step} is saved in {run.folder}. To go on: {command}"
+    )
+
+
+def _test(
+    run: Run,
+    network: Sequential,
+    unsaved: State | None,
+    arguments: Arguments,
+    screen: Screen,
+    record: Record,
+) -> int:
+    """Read the test set once, with the weights as they were saved, and sum the run up."""
+    folder, settings, data = run.folder, run.settings, run.data
+    state = unsaved or load(folder / LAST, network).state
+    test = evaluate(network, state.parameters, data.test, settings.batch_size, arguments.threads)
+    accuracies = [float(row["validation_accuracy"]) for row in run.rows]
+    best = max(range(len(accuracies)), key=accuracies.__getitem__)
+    summary: dict[str, Any] = {
+        "dataset": data.name,
+        "epochs": settings.epochs,
+        "steps": state.optimizer.step,
+        "test_accuracy": test.accuracy,
+        "test_recall": [None if recall != recall else float(recall) for recall in test.recall],
+        "never_predicted": test.dead_classes(),
+        "validation_accuracy": accuracies[-1],
+        "best_validation_accuracy": accuracies[best],
+        "best_epoch": best + 1,
+        "training_seconds": sum(float(row["seconds"]) for row in run.rows),
+        "peak_memory_bytes": peak_memory(),
+    }
+    record.event("end", **summary)
+    restored = "" if unsaved else ", with the weights restored from the file"
+    screen.result(f"Test accuracy {test.accuracy:.4f} on {data.name}{restored}")
+    screen.say(
+        "Recall of the digits: " + " ".join(f"{k}: {r:.3f}" for k, r in enumerate(test.recall))
+    )
     if dead := test.dead_classes():
-        digits = ", ".join(map(str, dead))
-        say(f"Never predicted: {digits}. {_cure(settings)}")
+        screen.say(f"Never predicted: {', '.join(map(str, dead))}. {_cure(settings)}")
+    try:
+        write_json(folder / SUMMARY, summary)
+    except DataError as error:
+        return _fail(1, str(error))
+    if unsaved:
+        return _fail(1, f"the last epochs could not be saved; {_kept(folder, record)}")
     return 0
+
+
+def _kept(folder: Path, record: Record) -> str:
+    return f"step {record.saved_step} is in {folder / LAST}, and --resume goes on from there"
 
 
 def _cure(settings: Settings) -> str:

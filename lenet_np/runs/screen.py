@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
+from contextlib import suppress
+from typing import TextIO
 
 REFRESH_SECONDS = 0.1
 BAR_CELLS = 20
@@ -18,14 +19,17 @@ def say(line: str) -> None:
     ----------
     line : str
     """
-    if sys.stdout is None:  # closed by the caller (>&-)
-        return
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        # A folder's name may hold letters that the terminal cannot show.
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        talk_to_nobody()
+    _print(line, sys.stdout)
+
+
+def complain(line: str) -> None:
+    """Print a warning or an error to the standard error stream, just as unfailingly.
+
+    Parameters
+    ----------
+    line : str
+    """
+    _print(line, sys.stderr)
 
 
 def talk_to_nobody() -> None:
@@ -33,29 +37,59 @@ def talk_to_nobody() -> None:
 
     Python would otherwise try again at exit, and fail again.
     """
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence(sys.stdout)
 
 
-class ProgressBar:
-    """One line on the terminal that shows how far an epoch has come and how long the run will take.
-
-    Where stderr is no terminal it does nothing.
+class Screen:
+    """Where the words of a run go.
 
     Parameters
     ----------
-    total_steps : int
-        Steps of the whole run that are still to be made.
+    quiet : bool
+        Only results, warnings and errors are shown.
+    json : bool
+        Stdout belongs to JSON lines; words for people go to stderr.
     """
 
-    def __init__(self, total_steps: int) -> None:
-        self._total = total_steps
+    def __init__(self, quiet: bool = False, json: bool = False) -> None:
+        self._quiet = quiet
+        self._say = complain if json else say
+        self.live = not quiet and not json and _is_terminal(sys.stderr)
+
+    def say(self, line: str) -> None:
+        """Show a line of the run's story."""
+        if not self._quiet:
+            self._say(line)
+
+    def result(self, line: str) -> None:
+        """Show a line that is also wanted by those who want quiet."""
+        self._say(line)
+
+
+class ProgressBar:
+    """One line on the terminal: how far the run has come, how fast it is, how long it will take.
+
+    Where stderr is no terminal it does nothing. It is plain ASCII, without colours.
+
+    Parameters
+    ----------
+    live : bool
+        Whether to draw at all.
+    epochs : int
+        Of the whole run.
+    steps_left : int
+    batch_size : int
+    """
+
+    def __init__(self, live: bool, epochs: int, steps_left: int, batch_size: int) -> None:
+        self._live = live
+        self._epochs = epochs
+        self._steps_left = steps_left
+        self._batch_size = batch_size
         self._done = 0
         self._start = time.monotonic()
         self._drawn = 0.0
-        self._live = (
-            sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        )
+        self.validation: float | None = None  # the last epoch's accuracy
 
     def step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
         """Count a step, and redraw the bar now and then.
@@ -69,19 +103,67 @@ class ProgressBar:
         if not self._live or now - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = now
-        left = (now - self._start) / self._done * (self._total - self._done)
+        pace = (now - self._start) / self._done
         cells = BAR_CELLS * step // steps_per_epoch
-        bar = "#" * cells + "." * (BAR_CELLS - cells)
-        text = f"epoch {epoch} [{bar}] {step}/{steps_per_epoch}, {_duration(left)} left"
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write("\r" + text[:width].ljust(width))
-        sys.stderr.flush()
+        where = f"epoch {epoch}/{self._epochs} {step}/{steps_per_epoch}"
+        bar = f"[{'#' * cells}{'.' * (BAR_CELLS - cells)}]"
+        left = f"{_duration(pace * (self._steps_left - self._done))} left"
+        speed = f"{self._batch_size / max(pace, 1e-9):,.0f} images/s"
+        known = [] if self.validation is None else [f"validation {self.validation:.4f}"]
+        width = _columns() - 1
+        # What a narrow terminal has no room for goes in this order.
+        for words in (
+            [where, bar, left, speed, *known],
+            [where, left, speed, *known],
+            [where, left, *known],
+            [where, left],
+            [where],
+        ):
+            text = "  ".join(words)
+            if len(text) <= width:
+                break
+        self._write("\r" + text[:width].ljust(width))
 
     def clear(self) -> None:
         """Wipe the bar, so that a line can be printed in its place."""
         if self._live:
-            sys.stderr.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
+            self._write("\r" + " " * (_columns() - 1) + "\r")
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
             sys.stderr.flush()
+        except (OSError, ValueError):  # The terminal is gone.
+            self._live = False
+            _silence(sys.stderr)
+
+
+def _print(line: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed by the caller (>&-)
+        return
+    encoding = stream.encoding or "utf-8"
+    try:
+        # A folder's name may hold letters that the terminal cannot show.
+        print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except (OSError, ValueError):  # a closed pipe, a full disk behind it, a closed stream
+        _silence(stream)
+
+
+def _silence(stream: TextIO | None) -> None:
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _duration(seconds: float) -> str:

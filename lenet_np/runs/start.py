@@ -1,0 +1,226 @@
+"""Where a run begins: in a new folder, or where an interrupted one has come to."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lenet_np
+from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
+from lenet_np.data import DataError, Dataset, load_dataset
+from lenet_np.layers import Sequential
+from lenet_np.runs.arguments import Arguments
+from lenet_np.runs.folder import (
+    BEST,
+    LAST,
+    METRICS,
+    Config,
+    RunExistsError,
+    RunFolderError,
+    hashes,
+    read_config,
+    write_config,
+)
+from lenet_np.runs.machine import blas, processor
+from lenet_np.runs.table import COLUMNS, Row, read_table, write_table
+from lenet_np.runs.threads import cores
+from lenet_np.state import Settings
+from lenet_np.train import initial_state
+
+
+class UsageError(ValueError):
+    """A flag's value does not fit; the message begins with its name."""
+
+
+class Run(NamedTuple):
+    """A run that is ready for its next step."""
+
+    folder: Path
+    settings: Settings
+    data: Dataset
+    checkpoint: Checkpoint  # where it has come to
+    rows: list[Row]  # of the completed epochs
+    notes: list[str]  # what the user should know before it goes on
+
+
+def start(
+    folder: Path, data: Dataset, settings: Settings, network: Sequential, words: list[str]
+) -> Run:
+    """Begin a new run, and leave in its folder what it was started with.
+
+    Parameters
+    ----------
+    folder : Path
+        As `lenet_np.runs.folder.create` makes it, and locked.
+    data : Dataset
+    settings : Settings
+    network : Sequential
+    words : list of str
+        The command line.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunExistsError
+        If another process has put a run there meanwhile.
+    DataError
+        If the folder cannot hold the files: found now, not after the work.
+    """
+    if (folder / LAST).exists():
+        raise RunExistsError(f"{folder} holds a run already ({LAST}): name another folder")
+    rest = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": words,
+        "commit": _commit(),
+    }
+    write_config(folder, Config(settings, data.name, hashes(data), _machine(), rest))
+    write_table(folder / METRICS, COLUMNS, [])
+    checkpoint = Checkpoint(initial_state(network, settings), settings, 0, data.name)
+    save(folder / LAST, checkpoint)
+    return Run(folder, settings, data, checkpoint, [], [])
+
+
+def resume(folder: Path, arguments: Arguments, network: Sequential) -> Run:
+    """Take a run up again where it was last saved, if nothing that decides its steps has changed.
+
+    Parameters
+    ----------
+    folder : Path
+        Locked.
+    arguments : Arguments
+        Settings that are named must be the run's; only the epochs may be more.
+    network : Sequential
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    UsageError
+        If a setting or the data set that was named is not the run's.
+    RunFolderError, CheckpointError
+        If a file is missing or damaged.
+    DataError
+        If the run's data cannot be had, or are others now.
+    """
+    config = read_config(folder)
+    settings = _same_settings(config.settings, arguments.given)
+    if arguments.dataset not in (None, "auto", config.dataset):
+        raise UsageError(
+            f"--dataset: the run was started on {config.dataset}, got {arguments.dataset}"
+        )
+    checkpoint = _load_last(folder, network)
+    if (
+        replace(checkpoint.settings, epochs=0) != replace(config.settings, epochs=0)
+        or checkpoint.dataset != config.dataset
+    ):
+        raise RunFolderError(
+            f"{folder / LAST} is of another run than config.json: "
+            f"{_differences(asdict(config.settings), asdict(checkpoint.settings)) or 'data set'}"
+        )
+    rows = read_table(folder / METRICS)[: checkpoint.epoch]
+    expected = [str(epoch + 1) for epoch in range(checkpoint.epoch)]
+    if [row.get("epoch") for row in rows] != expected or any(
+        None in (row.get(column) for column in COLUMNS) for row in rows
+    ):
+        raise RunFolderError(
+            f"{folder / METRICS} is damaged: it should hold the epochs 1 to {checkpoint.epoch}"
+        )
+    data = load_dataset(config.dataset, arguments.data_dir)
+    changed = [name for name, value in hashes(data).items() if config.sha256.get(name) != value]
+    if changed:
+        raise DataError(
+            f"the {config.dataset} data are not those that the run was started with: "
+            f"another SHA-256 of {', '.join(changed)}"
+        )
+    notes = []
+    if difference := _differences(_decisive(config.machine), _decisive(_machine())):
+        notes.append(f"not as at the start, so the last bits may differ: {difference}")
+    if settings != config.settings:
+        write_config(folder, config._replace(settings=settings))
+    return Run(folder, settings, data, checkpoint, rows, notes)
+
+
+def _same_settings(before: Settings, given: dict[str, Any]) -> Settings:
+    for name, value in given.items():
+        old, flag = getattr(before, name), f"--{name.replace('_', '-')}"
+        if name == "epochs" and value < old:
+            raise UsageError(f"{flag}: the run was started for {old} epochs, takes {old} or more")
+        if name != "epochs" and value != old:
+            raise UsageError(f"{flag}: the run was started with {old}, got {value}")
+    return replace(before, epochs=given.get("epochs", before.epochs))
+
+
+def _load_last(folder: Path, network: Sequential) -> Checkpoint:
+    try:
+        return load(folder / LAST, network)
+    except CheckpointError as error:
+        try:
+            epoch = load(folder / BEST, network).epoch
+        except CheckpointError:
+            raise error from None
+        raise CheckpointError(
+            f"{error}. {BEST} is whole: to go on from epoch {epoch}, copy it to {LAST}"
+        ) from None
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {before.get(name)} -> {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    )
+
+
+def _machine() -> dict[str, Any]:
+    """Describe what the last bits of a result, and its speed, may depend on."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": cores(),
+        "blas": blas(),
+        "lenet_np": lenet_np.__version__,
+        **{name: _version(name) for name in ("numpy", "scipy")},
+    }
+
+
+def _decisive(machine: dict[str, Any]) -> dict[str, Any]:
+    """Pick what the last bits depend on: neither cores nor threads."""
+    names = ("system", "processor", "lenet_np", "numpy", "scipy")
+    blas_name = str(machine.get("blas")).partition(",")[0]
+    return {name: machine.get(name) for name in names} | {"blas": blas_name}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Name the commit of the program itself, where it runs from a repository."""
+    place = Path(lenet_np.__file__).parent
+    if not (place.parent / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(place), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,38 @@
+"""A tiny data set that a LeNet can learn, and the training command on it in its own process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lenet_np.data import Dataset, Split
+
+
+def tiny_dataset() -> Dataset:
+    """Make 430 images; each class is a bright bar at its own height."""
+    rng = np.random.default_rng(0)
+
+    def split(size: int) -> Split:
+        classes = rng.integers(0, 10, size).astype(np.uint8)
+        pixels = rng.integers(0, 60, (size, 28, 28)).astype(np.uint8)
+        for image, digit in zip(pixels, classes, strict=True):
+            image[4 + 2 * digit : 6 + 2 * digit, 4:24] = 255
+        return Split(pixels, classes)
+
+    return Dataset("tiny", split(300), split(60), split(70))
+
+
+def command(*words: str, before: str = "") -> list[str]:
+    """Build the training command on the tiny data set; ``before`` is Python to run first."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from tiny import tiny_dataset
+from lenet_np.runs import command, start
+command.load_dataset = start.load_dataset = lambda name, folder: tiny_dataset()
+{before}
+raise SystemExit(command.main({list(words)!r}))
+"""
+    return [sys.executable, "-c", program]
