@@ -44,6 +44,16 @@ def test_the_doctor_knows_every_required_package():
     assert packages.PACKAGES.keys() == packages.lower_bounds().keys() - {"python"}
 
 
+def test_the_oldest_versions_of_the_checks_are_the_oldest_that_are_supported():
+    lines = (CHECKOUT / "docs" / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+    oldest = dict(line.split("==") for line in lines if not line.startswith("#"))
+    bounds = packages.lower_bounds()
+    assert oldest.keys() == packages.PACKAGES.keys()
+    assert {name: oldest[name].rpartition(".")[0] for name in oldest} == {
+        name: bounds[name] for name in oldest
+    }
+
+
 def test_the_bounds_of_an_installed_package_come_from_its_metadata(monkeypatch, tmp_path):
     monkeypatch.setattr(lenet_np, "__file__", str(tmp_path / "lenet_np" / "__init__.py"))
     installed = SimpleNamespace(
