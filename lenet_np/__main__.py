@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from lenet_np import __version__
+from lenet_np.doctor.check import reason
 from lenet_np.runs.screen import say, talk_to_nobody
 
 PROGRAM = "python -m lenet_np"
@@ -61,12 +65,33 @@ def _run(words: list[str]) -> int:
     if name not in COMMANDS:
         return _fail(2, f"no command {name!r}{_suggestion(name)} ({PROGRAM} lists them)")
     try:
-        command = import_module(COMMANDS[name][0])
+        with _leave_at_ctrl_c():
+            command = import_module(COMMANDS[name][0])
     except ImportError as error:
-        first_line = str(error).strip().partition("\n")[0]
-        return _fail(1, f"{name} cannot start: {first_line} ({PROGRAM} doctor tells more)")
+        return _fail(1, f"{name} cannot start: {reason(error)} ({PROGRAM} doctor tells more)")
     status: int = command.main(rest)
     return status
+
+
+@contextmanager
+def _leave_at_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the program at once while a command is imported.
+
+    A KeyboardInterrupt in the middle of NumPy's import may come out of it as an ImportError.
+    """
+
+    def leave(*_: object) -> None:
+        os._exit(_fail(130, "interrupted"))
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # ignored, or somebody else's
+        yield
+        return
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _listing() -> str:
@@ -88,7 +113,7 @@ def _suggestion(name: str) -> str:
 
 
 def _fail(status: int, message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    print(f"{PROGRAM}: {message}", file=sys.stderr, flush=True)
     return status
 
 

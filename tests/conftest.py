@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lenet_np.data import mnist
+from lenet_np.data.download import Fingerprint
+from lenet_np.data.mnist import MnistFile
 from lenet_np.gradcheck import check_gradient
 
 ERRORS = pytest.StashKey[dict[str, float]]()
@@ -75,6 +79,24 @@ def no_network(monkeypatch):
 
 
 # --- MNIST --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path):
+    """Put four small files into a folder, and expect them in MNIST's place."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    files = []
+    for index, file in enumerate(mnist.FILES):
+        shape = (6,) if index % 2 else (6, 28, 28)
+        content = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+        content += bytes(int(np.prod(shape)))
+        (folder / file.name).write_bytes(content)
+        fingerprint = Fingerprint(len(content), hashlib.sha256(content).hexdigest())
+        files.append(MnistFile(file.name, fingerprint, fingerprint))
+    monkeypatch.setattr(mnist, "FILES", tuple(files))
+    monkeypatch.setattr(mnist, "VALIDATION_SIZE", 2)
+    return folder
 
 
 def missing_mnist() -> str | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
-import struct
 import sys
 import threading
 import time
@@ -14,8 +12,7 @@ import numpy as np
 import pytest
 
 from lenet_np.data import DataError, Dataset, Split, choose, load_dataset, mnist
-from lenet_np.data.download import Fingerprint
-from lenet_np.data.mnist import MissingDataError, MnistFile
+from lenet_np.data.mnist import MissingDataError
 
 SYNTHETIC = Dataset(
     "synthetic", *[Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))] * 3
@@ -34,24 +31,6 @@ def offline(monkeypatch, tmp_path):
     synthetic = ModuleType("lenet_np.data.synthetic")
     synthetic.load_synthetic = lambda: SYNTHETIC
     monkeypatch.setitem(sys.modules, "lenet_np.data.synthetic", synthetic)
-
-
-@pytest.fixture
-def small_mnist(monkeypatch, tmp_path):
-    """Put four small files into a folder, and expect them in MNIST's place."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    files = []
-    for index, file in enumerate(mnist.FILES):
-        shape = (6,) if index % 2 else (6, 28, 28)
-        content = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
-        content += bytes(int(np.prod(shape)))
-        (folder / file.name).write_bytes(content)
-        fingerprint = Fingerprint(len(content), hashlib.sha256(content).hexdigest())
-        files.append(MnistFile(file.name, fingerprint, fingerprint))
-    monkeypatch.setattr(mnist, "FILES", tuple(files))
-    monkeypatch.setattr(mnist, "VALIDATION_SIZE", 2)
-    return folder
 
 
 def refuse_notices(text: str) -> None:

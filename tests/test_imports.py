@@ -21,16 +21,22 @@ NAMES = {
 
 def imports(name: str) -> set[str]:
     """List the modules that a module imports, anywhere in it, as full dotted names."""
-    found = set()
-    for node in ast.walk(ast.parse(NAMES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} uses a relative import; write the full name"
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                found.add(full if full in NAMES else str(node.module))
-    return found
+    return set().union(*map(_modules, ast.walk(parsed(name))))
+
+
+def parsed(name: str) -> ast.Module:
+    return ast.parse(NAMES[name].read_text(encoding="utf-8"), name)
+
+
+def _modules(node: ast.AST) -> set[str]:
+    """List the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"line {node.lineno}: a relative import; write the full name"
+        full = {f"{node.module}.{alias.name}" for alias in node.names}
+        return (full & NAMES.keys()) | ({str(node.module)} if full - NAMES.keys() else set())
+    return set()
 
 
 def ours(name: str) -> set[str]:
@@ -87,6 +93,26 @@ def test_the_lesson_needs_numpy_alone(module):
     assert roots <= {"lenet_np", "numpy"} | sys.stdlib_module_names
 
 
+def loaded_with(name: str) -> set[str]:
+    """List what is imported together with a module, through others of ours and packages too."""
+    found: set[str] = set()
+    waiting = {name}
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        if module in NAMES:
+            # Only the statements that run on import; a module's package is imported before it.
+            new = set().union(*map(_modules, parsed(module).body))
+            waiting |= (new | {module.rpartition(".")[0] or module}) - found
+    return found
+
+
+@pytest.mark.parametrize("module", ["__main__", "doctor.command"])
+def test_the_front_door_and_the_doctor_start_without_any_package(module):
+    roots = {name.split(".")[0] for name in loaded_with(f"lenet_np.{module}")}
+    assert roots <= {"lenet_np"} | sys.stdlib_module_names
+
+
 def test_the_reader_of_imports_sees_them(monkeypatch, tmp_path):
     """A module that breaks every rule above is seen to break them."""
     (tmp_path / "bad.py").write_text(
@@ -95,3 +121,4 @@ def test_the_reader_of_imports_sees_them(monkeypatch, tmp_path):
     monkeypatch.setitem(NAMES, "lenet_np.bad", tmp_path / "bad.py")
     assert imports("lenet_np.bad") == {"torch.nn", "lenet_np.train", "lenet_np.es"}
     assert ours("lenet_np.bad") == {"train", "es"}
+    assert {"torch.nn", "lenet_np.train", "numpy"} < loaded_with("lenet_np.bad")

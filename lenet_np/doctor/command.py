@@ -64,16 +64,14 @@ def _run(data_dir: Path | None, as_json: bool) -> int:
         found = [check._asdict() for check in checks]
         say(json.dumps({"ready": not failed, "lenet_np": __version__, "checks": found}))
     else:
-        say(_verdict(failed, [check.name for check in checks if check.status == WARN]))
+        say(_verdict(failed, sum(check.status == WARN for check in checks)))
     return 1 if failed else 0
 
 
-def _verdict(failed: list[str], warned: list[str]) -> str:
+def _verdict(failed: list[str], warnings: int) -> str:
     if failed:
-        return f"Not ready: see the lines with FAIL ({', '.join(failed)})."
-    if warned:
-        return f"Ready: training can run. See the lines with warn ({', '.join(warned)})."
-    return "Ready: training can run."
+        return f"Not ready: training cannot run ({', '.join(failed)})."
+    return f"Ready: training can run{f' (lines with warn: {warnings})' if warnings else ''}."
 
 
 def examine(data_dir: Path | None = None) -> Iterator[Check]:

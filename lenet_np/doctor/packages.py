@@ -103,7 +103,9 @@ def check_package(name: str, bound: str | None) -> Check:
     module, status, loss = PACKAGES[name]
     spec = find_spec(name)
     if spec is None:
-        return Check(status, name, f"missing, and {loss} without it. {pip_command(name)}")
+        return Check(
+            status, name, f"missing, and {loss} without it. Install it: {pip_command(name)}"
+        )
     try:
         # Some packages print pages where they cannot be loaded.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
@@ -111,13 +113,15 @@ def check_package(name: str, bound: str | None) -> Check:
     except (Exception, SystemExit) as error:
         if spec.submodule_search_locations is None:
             return _in_the_way(name, spec.origin)
-        text = f"broken, and {loss} without it: {reason(error)} (in {spec.origin}). "
-        return Check(status, name, text + pip_command("--force-reinstall", name))
+        command = pip_command("--force-reinstall", name)
+        text = f"broken, and {loss} without it: {reason(error)} (in {spec.origin}). Install it "
+        return Check(status, name, f"{text}again: {command}")
     version = getattr(sys.modules[name], "__version__", None)
     if version is None:
         return _in_the_way(name, spec.origin)
     if bound and _older(version, bound):
-        text = f"{version} is too old: {bound} or newer is needed. {pip_command('--upgrade', name)}"
+        command = pip_command("--upgrade", name)
+        text = f"{version} is too old: {bound} or newer is needed. Upgrade it: {command}"
         return Check(status, name, text)
     return Check(OK, name, f"{version}{_needs(bound)}")
 
@@ -132,13 +136,15 @@ def check_extras() -> Iterator[Check]:
     for name, purpose in EXTRAS.items():
         # Not imported: PyTorch takes seconds to load.
         if find_spec(name) is None:
-            yield Check(OK, name, f"not installed; not required, {purpose}. {pip_command(name)}")
+            yield Check(
+                OK, name, f"not there, not required; {purpose}. Install it: {pip_command(name)}"
+            )
             continue
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             version = "of an unknown version"
-        yield Check(OK, name, f"{version}, {purpose}")
+        yield Check(OK, name, f"{version}; {purpose}")
 
 
 def pip_command(*words: str) -> str:
@@ -154,7 +160,7 @@ def pip_command(*words: str) -> str:
     str
     """
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable or "python"
-    return f"Install it: {python} -m pip install {' '.join(words)}"
+    return f"{python} -m pip install {' '.join(words)}"
 
 
 def _in_the_way(name: str, origin: str | None) -> Check:

@@ -120,7 +120,7 @@ def check_mnist(data_dir: Path | None) -> Iterator[Check]:
         to_fetch += file.packed.size
         damaged = damaged or bool(faults)
         status = FAIL if faults and named_by else WARN
-        lines.append(Check(status, file.name, "; ".join(faults) or "missing"))
+        lines.append(Check(status, file.name, faults[0] if faults else "missing"))
     if not to_fetch:
         yield Check(OK, "MNIST", f"in {where}")
     elif damaged and named_by:
@@ -134,8 +134,8 @@ def check_mnist(data_dir: Path | None) -> Iterator[Check]:
         yield Check(
             WARN,
             "MNIST",
-            f"not complete in {where}: training would download {to_fetch / 1e6:.1f} MB, or "
-            "without a network use the synthetic digits",
+            f"not complete in {where}: training would try to download {to_fetch / 1e6:.1f} MB, "
+            "and else use the synthetic digits",
         )
     yield from lines
 

@@ -51,10 +51,10 @@ def peak_memory() -> int | None:
     -------
     int, in bytes; None where the system does not tell (Windows).
     """
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return None
+    import resource  # Windows has no such module.
+
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
