@@ -49,4 +49,5 @@ def describe(settings: Settings) -> str:
     """Say in words what `class_probabilities` are."""
     if settings.loss == "cross-entropy":
         return "probability of each class (softmax)"
-    return f"share of noise N(0, {settings.sigma:g}²) on the logits under which each class wins (exact)"
+    noise = f"noise N(0, {settings.sigma:g}²) on the logits"
+    return f"share of {noise} under which each class wins (exact, by quadrature)"

@@ -60,7 +60,7 @@ def crop(strength: Floats) -> Floats:
         If it is too small.
     """
     rows, columns = (np.flatnonzero(strength.any(axis=axis)) for axis in (1, 0))
-    if max(np.ptp(rows), np.ptp(columns), 0) + 1 < LEAST_PIXELS if rows.size else True:
+    if not rows.size or max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 < LEAST_PIXELS:
         raise InkError(f"less than {LEAST_PIXELS} pixels of ink: too small to be read")
     return strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
