@@ -49,5 +49,5 @@ def describe(settings: Settings) -> str:
     """Say in words what `class_probabilities` are."""
     if settings.loss == "cross-entropy":
         return "probability of each class (softmax)"
-    noise = f"noise N(0, {settings.sigma:g}²) on the logits"
-    return f"share of {noise} under which each class wins (exact, by quadrature)"
+    noise = f"noise of standard deviation {settings.sigma:g} on the logits"
+    return f"share of {noise} under which each class wins (exact)"

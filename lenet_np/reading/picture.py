@@ -62,6 +62,8 @@ def read_picture(path: Path) -> Picture:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(*image.size)
+                image.verify()  # compares a PNG's checksums, which decoding does not
+            with Image.open(path, formats=FORMATS) as image:
                 # A telephone's MPO file is a JPEG with small copies of itself behind it.
                 if image.format != "MPO" and getattr(image, "is_animated", False):
                     notes.append("several frames: this is the first")
@@ -112,6 +114,8 @@ def _too_large() -> str:
 
 def _values(image: Image.Image) -> Floats:
     """Turn the pixels into numbers: (H, W, 1) or (H, W, 3)."""
+    if image.mode == "F":
+        raise PictureError("pixels of floating point: save it as PNG or JPEG")
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow would cut them off at 255
         return _reduced(np.asarray(image), _reduction(image))[:, :, np.newaxis] / 65535
     if "A" in image.getbands() or "transparency" in image.info:
