@@ -77,6 +77,21 @@ def test_data_imports_nothing_of_the_package_outside_data():
         assert not outside, f"{name} imports {outside}"
 
 
+def test_only_the_commands_of_reading_know_of_runs():
+    """What prepares and shows a digit can be used, and understood, by itself."""
+    allowed = {
+        "picture": set(),
+        "ink": set(),
+        "shades": set(),
+        "interval": set(),
+        "field": {"data.dataset", "reading.ink"},
+        "certainty": {"ops", "smoothed", "state"},
+        "report": {"data", "evaluate", "reading.interval"},
+    }
+    for module, below in allowed.items():
+        assert ours(f"lenet_np.reading.{module}") <= below, module
+
+
 def test_only_the_commands_import_the_training_loop():
     users = {name.removeprefix("lenet_np.") for name in NAMES if "train" in ours(name)}
     strangers = {

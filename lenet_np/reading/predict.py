@@ -1,0 +1,156 @@
+"""The command ``python -m lenet_np predict``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lenet_np.runs.parser import Parser
+from lenet_np.runs.screen import say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lenet_np.reading.saved import Saved
+
+PROGRAM = "python -m lenet_np predict"
+#: Classes that are printed.
+TOP = 3
+
+
+class Reading(NamedTuple):
+    """What the network makes of a picture."""
+
+    probabilities: NDArray[np.float64]  # (10,), the largest is the answer's
+    field: NDArray[np.uint8]  # (28, 28), what the network saw
+    notes: list[str]  # what the user should know
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    int : the exit status. 0 every picture was read; 1 one was not, or there is no network;
+        2 usage.
+    """
+    parser = Parser(
+        prog=PROGRAM,
+        description="Read pictures of one digit each: PNG, JPEG and others, of any size, dark on "
+        "light or light on dark. The digit is cropped, scaled and centred as MNIST's were.",
+        epilog="Exit status: 0 every picture was read; 1 one was not, or there is no such "
+        "network; 2 usage. Networks of cross-entropy give the probabilities of the softmax, "
+        "those of the 0-1 loss the share of the noise under which a class wins.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints")
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="picture of one digit")
+    add("--show", action="store_true", help="also print the 28 x 28 pixels that the network saw")
+    add("--json", action="store_true", help="print one JSON object a line, one for each picture")
+    arguments = parser.parse_args(argv)
+
+    from lenet_np.checkpoint import CheckpointError
+    from lenet_np.reading.certainty import describe
+    from lenet_np.reading.saved import load_network
+    from lenet_np.runs.folder import RunFolderError
+
+    try:
+        saved = load_network(arguments.run)
+    except (RunFolderError, CheckpointError) as error:
+        return _fail(error)
+    meaning = describe(saved.checkpoint.settings)
+    if not arguments.json:
+        say(f"{saved}\nNumbers: {meaning}.")
+    status = 0
+    for path in arguments.images:
+        if not _print_reading(saved, path, meaning, arguments.show, arguments.json):
+            status = 1
+    return status
+
+
+def read(saved: Saved, path: Path) -> Reading:
+    """Read the digit on a picture.
+
+    Parameters
+    ----------
+    saved : Saved
+    path : Path
+
+    Returns
+    -------
+    Reading
+
+    Raises
+    ------
+    PictureError, InkError
+        If the file is no picture that can be read, or there is no digit on it.
+    """
+    import numpy as np
+
+    from lenet_np.data import Split
+    from lenet_np.evaluate import logits_of
+    from lenet_np.reading.certainty import class_probabilities
+    from lenet_np.reading.field import make_field
+    from lenet_np.reading.ink import find_ink
+    from lenet_np.reading.picture import read_picture
+
+    values, frames = read_picture(path)
+    ink = find_ink(values)
+    field = make_field(ink.strength)
+    notes = list(frames)
+    if ink.shapes > 1:
+        notes.append(f"{ink.shapes} shapes side by side: one digit is expected")
+    split = Split(field[np.newaxis], np.zeros(1, np.uint8))
+    logits = logits_of(saved.network, saved.checkpoint.state.parameters, split, threads=1)
+    probabilities = class_probabilities(logits, saved.checkpoint.settings)[:, 0]
+    return Reading(probabilities, field, notes)
+
+
+def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: bool) -> bool:
+    """Read a picture and print the answer, or why there is none; tell whether there is one."""
+    from lenet_np.reading.ink import InkError
+    from lenet_np.reading.picture import PictureError
+    from lenet_np.reading.shades import shades_for_screen
+
+    try:
+        reading = read(saved, path)
+    except (PictureError, InkError) as error:
+        if as_json:
+            say(json.dumps({"file": str(path), "error": str(error)}))
+        else:
+            _fail(f"{path}: {error}")
+        return False
+    ranking = reading.probabilities.argsort(kind="stable")[::-1]
+    if as_json:
+        answer = {
+            "file": str(path),
+            "digit": int(ranking[0]),
+            "probabilities": [round(float(p), 6) for p in reading.probabilities],
+            "meaning": meaning,
+            "notes": reading.notes,
+        }
+        if show:
+            answer["field"] = reading.field.tolist()
+        say(json.dumps(answer))
+        return True
+    top = ", ".join(f"{k} {reading.probabilities[k]:.3f}" for k in ranking[:TOP])
+    notes = "".join(f" [{note}]" for note in reading.notes)
+    say(f"{path}: {ranking[0]} ({top}){notes}")
+    if show:
+        say(shades_for_screen(reading.field))
+    return True
+
+
+def _fail(message: object) -> int:
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    return 1
