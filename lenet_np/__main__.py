@@ -14,7 +14,7 @@ PROGRAM = "python -m lenet_np"
 COMMANDS = {
     "doctor": ("lenet_np.doctor.command", "say whether this machine is ready"),
     "train": ("lenet_np.train", "train LeNet-5 through the 0-1 loss"),
-    "plot": ("lenet_np.plots", "draw the accuracy of finished runs"),
+    "plot": ("lenet_np.plots.command", "draw pictures of runs"),
     "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
     "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
 }
