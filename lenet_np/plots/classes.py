@@ -53,7 +53,7 @@ def draw_classes(history: History) -> Any:
         maps[2],
         history,
         np.maximum(norm, weakest),
-        "mean length of the logits' gradient",
+        "mean |gradient of the logits|",
         norm=LogNorm(weakest, strongest),
     )
     maps[0].set_ylabel("class")
@@ -64,7 +64,7 @@ def draw_classes(history: History) -> Any:
         lines[1],
         history,
         "estimate and exact gradient",
-        {"cosine": "cosine", "share of images with signal": "signal_share"},
+        {"cosine": "cosine", "share with signal": "signal_share"},
     )
     _draw_lines(
         lines[2],
@@ -104,6 +104,7 @@ def _draw_lines(panel: Any, history: History, name: str, columns: dict[str, str]
             0.5, 0.5, "no noise:\nthe gradient is exact", ha="center", transform=panel.transAxes
         )
         panel.set(xticks=[], yticks=[], xlabel="")
+        panel.spines[:].set_visible(False)
         return
     for number, (key, values) in enumerate(drawn.items()):
         panel.plot(

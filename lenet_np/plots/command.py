@@ -13,6 +13,7 @@ import numpy as np
 from lenet_np.checkpoint import load
 from lenet_np.data import Split, load_dataset
 from lenet_np.data.minibatch import gather
+from lenet_np.data.mnist import MissingDataError
 from lenet_np.evaluate import logits_of
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
@@ -75,7 +76,8 @@ class _Attempts:
         try:
             return work()
         except (ValueError, OSError) as error:
-            print(f"{PROGRAM}: {what}{error}", file=sys.stderr)
+            first_line = str(error).partition("\n")[0]
+            print(f"{PROGRAM}: {what}{first_line}", file=sys.stderr)
             self.failed = True
             return None
 
@@ -109,7 +111,11 @@ def _draw_one(arguments: Arguments, attempt: _Attempts) -> None:
 def _read_trained(run: Path, config: Config, arguments: Arguments) -> Trained:
     network = lenet5()
     checkpoint = load(run / CHECKPOINTS[arguments.checkpoint], network)
-    data = load_dataset(config.dataset, arguments.data_dir)
+    try:
+        data = load_dataset(config.dataset, arguments.data_dir)
+    except MissingDataError as error:
+        summary = str(error).partition("\n")[0]
+        raise MissingDataError(f"{summary}; name MNIST's folder with --data-dir") from error
     steps_per_epoch = -(-len(data.train) // config.settings.batch_size)
     parameters, optimizer = checkpoint.state
     split: Split = getattr(data, arguments.split)

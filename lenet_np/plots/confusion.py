@@ -32,7 +32,9 @@ def draw_confusion(logits: Array, split: Split, title: str) -> Any:
     """
     answers = predict(logits)
     result = count_answers(split.classes, answers)
-    figure = new_figure(4.5, f"{title}: {result.accuracy:.2%} of {len(split):,} images read right")
+    figure = new_figure(
+        4.5, f"{title}: {100 * result.accuracy:.2f} % of {len(split):,} images read right"
+    )
     left, right = figure.subfigures(1, 2, width_ratios=(1.3, 1))
     _draw_matrix(left.subplots(), result.confusion)
 
@@ -78,7 +80,7 @@ def _draw_matrix(panel: Any, confusion: Any) -> None:
 
     # The root makes a handful of errors visible beside a thousand right answers.
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    image = panel.imshow(shares, cmap=POSITIVE, norm=PowerNorm(0.4, 0, 1))
+    image = panel.imshow(shares, cmap=POSITIVE, norm=PowerNorm(0.4, 0, 1), aspect="auto")
     for (label, answer), count in np.ndenumerate(confusion):
         if count:
             colour = "white" if image.norm(shares[label, answer]) < 0.55 else "black"

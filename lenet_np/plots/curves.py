@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ from lenet_np.plots.history import History, common_epochs
 from lenet_np.plots.style import COLOURS, LINES, MARKERS, count_in_integers, house_style, new_figure
 from lenet_np.state import Settings
 
+#: What the training loss counts.
+UNITS = {"zero-one": "share of errors under noise", "cross-entropy": "cross-entropy in nats"}
 #: Markers on a curve, at most about so many.
 MARKED = 10
 
@@ -55,13 +58,16 @@ def group_by_settings(histories: Sequence[History]) -> tuple[list[Group], str]:
             parts.append(f"on {dataset}")
         if len(seeds) > 1:
             parts.append(f"mean and range of {len(seeds)} seeds")
+            if len({len(run.epochs) for run in runs}) > 1:
+                parts[-1] += " (thin: one seed)"
         elif not one_seed:
             parts.append(f"seed {seeds[0]}")
         groups.append(Group(", ".join(filter(None, parts)), runs))
     shared = words(alike[0], [name for name in unusual(alike[0]) if name not in names])
     if one_seed:
         shared = ", ".join(filter(None, [shared, f"seed {histories[0].config.settings.seed}"]))
-    return groups, f"{', '.join(datasets)}: {shared}".removesuffix(": ")
+    on = ", ".join(datasets)
+    return groups, f"{on}: {shared}" if shared else f"learning curves on {on}"
 
 
 @house_style()
@@ -78,24 +84,24 @@ def draw_curves(histories: Sequence[History]) -> Any:
     matplotlib.figure.Figure
     """
     groups, title = group_by_settings(histories)
-    rows = -(-len(groups) // 2) if len(groups) > 1 or len(histories) > 1 else 0
-    figure = new_figure(3.4 + 0.2 * rows, title)
-    losses = {history.config.settings.loss for history in histories}
-    units = {"zero-one": "errors under noise, share", "cross-entropy": "cross-entropy, nats"}
-    labels = {
-        "validation_accuracy": "validation accuracy",
-        "train_loss": f"training loss ({'; '.join(units[name] for name in sorted(losses))})",
-    }
-    panels = figure.subplots(1, 2)
-    for panel, (column, label) in zip(panels, labels.items(), strict=True):
+    legend = [] if len(histories) == 1 else [textwrap.fill(group.name, 110) for group in groups]
+    columns = 2 if len(legend) > 1 and max(map(len, legend)) < 50 else 1
+    lines = sum(name.count("\n") + 1 for name in legend) / columns
+    figure = new_figure(3.3 + 0.18 * lines, title)
+    accuracy, loss = figure.subplots(1, 2)
+    units = {UNITS[history.config.settings.loss] for history in histories}
+    for panel, column in ((accuracy, "validation_accuracy"), (loss, "train_loss")):
         for number, group in enumerate(groups):
             _draw_group(panel, group, column, number)
-        panel.set(xlabel="epoch", ylabel=label)
+        panel.set_xlabel("epoch")
         panel.grid(True)
         count_in_integers(panel.xaxis)
-    panels[1].set_ylim(bottom=0)
-    if rows:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    accuracy.set(title="validation accuracy", ylabel="share of images read right")
+    loss.set(title="training loss", ylabel=",\nor ".join(sorted(units, reverse=True)))
+    loss.set_ylim(bottom=0)
+    if legend:
+        handles, _ = accuracy.get_legend_handles_labels()
+        figure.legend(handles, legend, loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -115,9 +121,14 @@ def _draw_group(panel: Any, group: Group, column: str, number: int) -> None:
         **look,
     )
     if len(group.runs) > 1:
-        # With one epoch a band has no width; the bar has.
+        # The outline is what is seen of a band of one epoch.
         panel.fill_between(
-            epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0.8
+            epochs,
+            values.min(axis=0),
+            values.max(axis=0),
+            facecolor=(colour, 0.2),
+            edgecolor=(colour, 0.5),
+            linewidth=0.8,
         )
         # A mean over fewer and fewer runs would jump: what goes beyond goes by itself.
         for run in group.runs:

@@ -75,6 +75,7 @@ def draw_features(
     first.imshow(image[0, ..., 0], cmap="gray_r")
     first.set_title("input: 32 x 32")
     first.set(xticks=[], yticks=[])
+    first.spines[:].set_visible(True)
     weight = parameters["conv1.weight"]
     _draw_maps(filters, weight[:, 0], _name("filters of conv1", weight[:, 0]))
     _draw_logits(bars, logits, label, answer)

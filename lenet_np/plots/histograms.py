@@ -12,6 +12,8 @@ from lenet_np.runs.histograms import Histograms
 
 #: Ridges in a panel at most: of a long run, evenly chosen ones.
 RIDGES = 12
+#: Bins of a ridge at most, in roots of the number of values: six biases fill no 64 bins.
+BINS_PER_ROOT = 2.0
 #: A ridge's height in distances between ridges: they overlap.
 HEIGHT = 1.8
 
@@ -39,9 +41,10 @@ def draw_histograms(histograms: Histograms, title: str) -> Any:
     names = list(histograms.counts)
     columns = -(-len(names) // 2)
     figure = new_figure(
-        5.6, f"{title}\nhow many values lie where; every ridge is scaled to one height"
+        5.6,
+        f"{title}\nthe height is the square root of the count, scaled to the same for every ridge",
     )
-    panels = figure.subplots(2, columns, squeeze=False)
+    panels = figure.subplots(2, columns, squeeze=False, sharey=True)
     # Weights above, the biases of the same layers below.
     ordered = sorted(names, key=lambda name: name.endswith("bias"))
     for panel in panels.flat[len(names) :]:
@@ -76,13 +79,18 @@ def outline(low: float, high: float, counts: NDArray[np.int64]) -> tuple[Any, An
     """
     if low == high:
         return np.array([low, low]), np.array([0.0, 1.0])
-    edges = np.linspace(low, high, len(counts) + 1)
+    bins = len(counts)
+    while bins % 2 == 0 and bins > BINS_PER_ROOT * np.sqrt(counts.sum()):
+        bins //= 2
+    heights = np.sqrt(counts.reshape(bins, -1).sum(axis=1))
+    edges = np.linspace(low, high, bins + 1)
     centres = (edges[:-1] + edges[1:]) / 2
-    return np.array([low, *centres, high]), np.array([0, *(counts / counts.max()), 0])
+    return np.array([low, *centres, high]), np.array([0, *(heights / heights.max()), 0])
 
 
 def _draw_ridges(panel: Any, histograms: Histograms, name: str) -> None:
     from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
 
     records = chosen_records(len(histograms.steps))
     colours = colormaps[POSITIVE](np.linspace(0, 0.9, len(records)))
@@ -93,13 +101,14 @@ def _draw_ridges(panel: Any, histograms: Histograms, name: str) -> None:
             histograms.counts[name][record],
         )
         order = len(records) - place  # what is lower stands in front
-        panel.fill_between(
-            x, place, place + HEIGHT * y, color=colour, alpha=0.85, linewidth=0, zorder=order
-        )
-        panel.plot(x, place + HEIGHT * y, color="white", linewidth=0.5, zorder=order)
+        panel.fill_between(x, place, place + HEIGHT * y, color=colour, linewidth=0, zorder=order)
+        panel.plot(x, place + HEIGHT * y, color="black", linewidth=0.4, zorder=order)
     shown = range(0, len(records), -(-len(records) // 6))
     panel.set_yticks(shown, [f"{histograms.steps[records[place]]:,}" for place in shown])
+    # A run that has just begun leaves room for what is to come.
+    panel.set_ylim(-0.3, max(len(records), 4) - 1 + 1.1 * HEIGHT)
     panel.set_title(name)
-    panel.locator_params(axis="x", nbins=3)
+    panel.xaxis.set_major_locator(MaxNLocator(3))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
     panel.spines["left"].set_visible(False)
     panel.tick_params(axis="y", length=0)

@@ -20,7 +20,7 @@ POSITIVE, SIGNED = "cividis", "RdBu"
 #: Inches. At the width of a README, some 900 pixels, a point is then 1.5 pixels.
 WIDTH = 8.0
 DPI = 150
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {  # a dict; newer versions of matplotlib have a type for each name
     "font.size": 9,
     "figure.titlesize": 10,
     "axes.titlesize": 9,
@@ -35,6 +35,7 @@ _SETTINGS: dict[str, Any] = {
     "lines.linewidth": 1.3,
     "lines.markersize": 3.5,
     "image.interpolation": "nearest",
+    "figure.constrained_layout.w_pad": 0.08,
 }
 
 
@@ -84,7 +85,7 @@ def count_in_integers(axis: Any, most: int = 7) -> None:
     """
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def write_figure(figure: Any, file: Path) -> None:
