@@ -17,7 +17,6 @@ from lenet_np.checkpoint import load
 from lenet_np.data import DataError, Dataset, Split
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.lenet import lenet5
-from lenet_np.plots import main as plot_main
 from lenet_np.runs import command as command_module
 from lenet_np.runs.arguments import parse
 from lenet_np.state import Settings
@@ -186,25 +185,10 @@ def test_a_run_prints_what_the_notebook_printed(
     assert "holds a run already" in capsys.readouterr().err
     assert (out / "checkpoint.npz").read_bytes() == before
 
-    picture = tmp_path / "curve.png"
-    assert plot_main([str(out), "--output", str(picture)]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert plot_main([str(tmp_path), "--output", str(picture)]) == 1
-    assert "is no run" in capsys.readouterr().err
-
-    # The diagnostics of each epoch stand in the table, and can be drawn.
+    # The diagnostics of each epoch stand in the table.
     margins = [float(rows[0][f"margin_{k}"]) for k in range(10)]
     assert np.isfinite(margins).all()
     assert 0 <= float(rows[1]["signal_share"]) <= 1
-    picture = tmp_path / "classes.png"
-    assert plot_main([str(out), "--classes", "--output", str(picture)]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(SystemExit):
-        plot_main([str(out), str(out), "--classes"])
-    assert "one run at a time" in capsys.readouterr().err
-    (out / "metrics.csv").write_text("epoch,dataset\n1,tiny\n")
-    assert plot_main([str(out), "--classes"]) == 1
-    assert "holds no diagnostics" in capsys.readouterr().err
 
 
 def test_every_route_runs_from_the_command_line(data: Dataset, tmp_path: Path) -> None:

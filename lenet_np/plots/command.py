@@ -75,7 +75,7 @@ class _Attempts:
         """Return what the work returns, or None after a line that says why not."""
         try:
             return work()
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             first_line = str(error).partition("\n")[0]
             print(f"{PROGRAM}: {what}{first_line}", file=sys.stderr)
             self.failed = True

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lenet_np.plots.describe import differing, effective, unusual, words
-from lenet_np.plots.history import History, common_epochs
+from lenet_np.plots.history import History
 from lenet_np.plots.style import COLOURS, LINES, MARKERS, count_in_integers, house_style, new_figure
 from lenet_np.state import Settings
 
@@ -56,10 +56,11 @@ def group_by_settings(histories: Sequence[History]) -> tuple[list[Group], str]:
         parts = [words(settings, names)]
         if len(datasets) > 1:
             parts.append(f"on {dataset}")
-        if len(seeds) > 1:
-            parts.append(f"mean and range of {len(seeds)} seeds")
+        if len(runs) > 1:
+            all_differ = len(seeds) == len(runs)
+            parts.append(f"mean and range of {len(runs)} {'seeds' if all_differ else 'runs'}")
             if len({len(run.epochs) for run in runs}) > 1:
-                parts[-1] += " (thin: one seed)"
+                parts[-1] += " (thin: one alone)"
         elif not one_seed:
             parts.append(f"seed {seeds[0]}")
         groups.append(Group(", ".join(filter(None, parts)), runs))
@@ -108,7 +109,7 @@ def draw_curves(histories: Sequence[History]) -> Any:
 def _draw_group(panel: Any, group: Group, column: str, number: int) -> None:
     colour = COLOURS[number % len(COLOURS)]
     look = {"color": colour, "linestyle": LINES[number // len(COLOURS) % len(LINES)]}
-    shared = common_epochs(group.runs)
+    shared = min(len(run.epochs) for run in group.runs)
     values = np.array([run.columns[column][:shared] for run in group.runs])
     epochs = group.runs[0].epochs[:shared]
     longest = max(len(run.epochs) for run in group.runs)

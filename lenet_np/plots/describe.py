@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lenet_np.runs.folder import Config
@@ -57,13 +57,13 @@ def differing(settings: Sequence[Settings]) -> list[str]:
     return [name for name in _WORDS if len({getattr(one, name) for one in settings}) > 1]
 
 
-def words(settings: Settings, names: Iterable[str]) -> str:
+def words(settings: Settings, names: Collection[str]) -> str:
     """Put some settings into words, without those that do not apply.
 
     Parameters
     ----------
     settings : Settings
-    names : iterable of str
+    names : collection of str
 
     Returns
     -------
@@ -87,10 +87,9 @@ def unusual(settings: Settings) -> list[str]:
     list of str
     """
     defaults = Settings()
-    names = [field.name for field in fields(Settings)]
     return [
         name
-        for name in names
+        for name in _WORDS
         if name == "loss" or getattr(settings, name) != getattr(defaults, name)
     ]
 

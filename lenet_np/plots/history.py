@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,8 +61,3 @@ def read_history(folder: Path) -> History:
     if not rows:
         raise RunFolderError(f"no epoch of {folder} is complete yet")
     return History(config, columns)
-
-
-def common_epochs(histories: Sequence[History]) -> int:
-    """Count the epochs that every one of some runs has completed."""
-    return min(len(history.epochs) for history in histories)
