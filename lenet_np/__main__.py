@@ -20,7 +20,7 @@ COMMANDS = {
     "train": ("lenet_np.train", "train LeNet-5 through the 0-1 loss"),
     "evaluate": ("lenet_np.reading.evaluate", "say how well a trained network reads"),
     "predict": ("lenet_np.reading.predict", "read pictures of digits with a trained network"),
-    "plot": ("lenet_np.plots", "draw the accuracy of finished runs"),
+    "plot": ("lenet_np.plots.command", "draw pictures of runs"),
     "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
     "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
 }

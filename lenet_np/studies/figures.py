@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.plots import COLOURS, MARKERS
+from lenet_np.plots.style import COLOURS, MARKERS
 from lenet_np.runs.table import Row
 
 
