@@ -102,14 +102,16 @@ def fit(strength: Floats) -> Floats:
 
     Returns
     -------
-    (h, w), the larger side 20
+    (20, 20); the larger side fills it, the other is in the middle
     """
     from PIL import Image
 
-    scale = BOX / max(strength.shape)
-    height, width = (max(1, round(scale * side)) for side in strength.shape)
-    image = Image.fromarray(strength.astype(np.float32))
-    scaled = image.resize((width, height), Image.Resampling.HAMMING)
+    # A square keeps the ratio exactly, where rounding the shorter side would bend it.
+    side = max(strength.shape)
+    square = np.zeros((side, side), np.float32)
+    top, left = ((side - length) // 2 for length in strength.shape)
+    square[top : top + strength.shape[0], left : left + strength.shape[1]] = strength
+    scaled = Image.fromarray(square).resize((BOX, BOX), Image.Resampling.HAMMING)
     return np.clip(np.asarray(scaled, dtype=np.float64), 0, 1)
 
 
@@ -118,7 +120,7 @@ def centre(box: Floats) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    box : (h, w), at most 20 x 20, 0 to 1
+    box : (20, 20), 0 to 1
 
     Returns
     -------

@@ -17,7 +17,9 @@ Mask = NDArray[np.bool_]
 LEAST_CONTRAST = 0.08
 #: ... and by this many standard deviations of the paper's own noise.
 LEAST_SIGNAL = 5.0
-#: Where the soft edge of a stroke begins and ends, as shares of the ink's full strength.
+#: The ink has its full strength at this quantile: thin strokes of a small picture are mostly edge.
+FULL = 0.9
+#: Where the soft edge of a stroke begins and ends, as shares of the full strength.
 RAMP = (0.15, 0.85)
 #: A shape with a smaller share of the largest one's pixels is a speckle.
 SPECKLE = 0.03
@@ -71,9 +73,9 @@ def find_ink(values: Floats) -> Ink:
 
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     kept, shapes = _choose(labels)
-    low, high = RAMP
-    strength: Floats = np.clip((distance / level - low) / (high - low), 0, 1)
     chosen = np.isin(labels, kept)
+    low, high = (share * np.quantile(distance[chosen], FULL) for share in RAMP)
+    strength: Floats = np.clip((distance - low) / (high - low), 0, 1)
     # The soft edge of the digit lies within a few pixels; what is further away is not of it.
     reach = max(1, round(max(mask.shape) / 100))
     strength[~ndimage.binary_dilation(chosen, np.ones((3, 3)), iterations=reach)] = 0
@@ -143,7 +145,9 @@ def otsu(values: Floats) -> float:
         return float(edges[-1])
     n0, n1, s0 = below[split], above[split], sums[split]
     between = n0 / below[-1] * n1 / below[-1] * (s0 / n0 - (sums[-1] - s0) / n1) ** 2
-    return float(edges[1:][split][between.argmax()])
+    # Between two heaps with nothing in between, the middle is as good as any, and the safest.
+    best = edges[1:][split][between == between.max()]
+    return float(best[len(best) // 2])
 
 
 class _Shape(NamedTuple):
