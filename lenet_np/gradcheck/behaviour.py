@@ -1,0 +1,120 @@
+"""Does the code give the same answer every time, whatever was asked before?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lenet_np.gradcheck.arguments import Problem
+from lenet_np.gradcheck.calls import Array, MisbehaviourError, Pair
+from lenet_np.gradcheck.differences import relative_error
+from lenet_np.gradcheck.report import Finding
+from lenet_np.gradcheck.results import sort_gradients
+
+#: Sums in another order differ in the last digits; nothing else may.
+SAME = 1e-12
+
+
+def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) -> Array:
+    """Compute y several times, with other inputs in between.
+
+    Parameters
+    ----------
+    pair : Pair
+    inputs, others : arrays
+
+    Returns
+    -------
+    y : float64 array
+
+    Raises
+    ------
+    MisbehaviourError
+        If it is not the same every time: then there is nothing to differentiate.
+    """
+    first, second = pair.value(inputs), pair.value(inputs)
+    if not _same(first, second):
+        raise MisbehaviourError(
+            Finding(
+                "not-deterministic",
+                None,
+                "forward gives another y for the same inputs, called twice: it draws random "
+                "numbers or counts its calls; hand the noise in, or fix its seed",
+            )
+        )
+    pair.value(others)
+    if not _same(first, pair.value(inputs)):
+        raise MisbehaviourError(
+            Finding(
+                "depends-on-history",
+                None,
+                "forward gives another y for the same inputs after a call with other inputs: "
+                "something is kept from call to call",
+            )
+        )
+    return first
+
+
+def disagreement(
+    pair: Pair,
+    problem: Problem,
+    dy: Array,
+    gradients: dict[int, Any],
+    others: Sequence[Any],
+) -> list[Finding]:
+    """Compute the gradients again, and after other calls in between.
+
+    Parameters
+    ----------
+    pair : Pair
+    problem : Problem
+    dy : array
+    gradients : dict from positions to the gradients that are expected again
+    others : arrays
+        Other inputs.
+
+    Returns
+    -------
+    list of Finding, at most one for each input.
+    """
+    findings: dict[int, Finding] = {}
+
+    def compare(result: Any, when: str) -> None:
+        again = sort_gradients(result, problem.names, problem.wanted).gradients
+        for position, before in gradients.items():
+            now = again.get(position)
+            if position in findings or (now is not None and _same(before, now)):
+                continue
+            text = f"{when} the gradient is another one, for the same inputs and dy"
+            if now is not None and now.shape == before.shape and _same(2 * before, now):
+                text = f"{when} the gradient is twice as large: it is added to that of before"
+            if now is not None and when.startswith("after forward"):
+                findings[position] = Finding(
+                    "stale-cache",
+                    problem.names[position],
+                    f"{text}: the cache must be a value that belongs to its call, not one place "
+                    f"for all calls",
+                )
+            else:
+                findings[position] = Finding("depends-on-history", problem.names[position], text)
+
+    try:
+        compare(pair.gradients(problem.inputs, dy), "called a second time,")
+        if pair.style == "returned":
+            _, cache = pair.run(problem.inputs)
+            compare(pair.pull_back(dy, cache, problem.inputs), "called a second time,")
+            compare(pair.pull_back(dy, cache, problem.inputs), "from the same cache a second time,")
+            _, cache = pair.run(problem.inputs)
+            pair.run(others)
+            compare(pair.pull_back(dy, cache, problem.inputs), "after forward ran on other inputs,")
+    except MisbehaviourError as stop:
+        return [*findings.values(), stop.finding]
+    return list(findings.values())
+
+
+def _same(one: Array, other: Array) -> bool:
+    return one.shape == other.shape and (
+        np.array_equal(one, other) or relative_error(one, other) < SAME
+    )
