@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from reference import spaced
 
-from lenet_np import gradcheck
 from lenet_np.gradcheck import check
 
 
@@ -324,14 +323,19 @@ BROKEN = {
         "axes-mixed",
         lambda: dense_report(changed(1, lambda g, *_: g.T.reshape(g.shape))),
     ),
-    "dense: bias gradient is dy": ("bias-sum", lambda: dense_report(changed(2, lambda g, dy, *_: dy))),
+    "dense: bias gradient is dy": (
+        "bias-sum",
+        lambda: dense_report(changed(2, lambda g, dy, *_: dy)),
+    ),
     "dense: bias gradient of the first example": (
         "first-example-only",
         lambda: dense_report(changed(2, lambda g, dy, *_: dy[0])),
     ),
     "dense: bias gradient keeps an axis": (
         "shape",
-        lambda: dense_last_report(lambda dy, c: [c[1].T @ dy, dy @ c[0].T, dy.sum(1, keepdims=True)]),
+        lambda: dense_last_report(
+            lambda dy, c: [c[1].T @ dy, dy @ c[0].T, dy.sum(1, keepdims=True)]
+        ),
     ),
     "dense: dw with = for += over examples": (
         "last-example-only",
@@ -368,16 +372,18 @@ BROKEN = {
     "dense: nan in dw": ("nan", lambda: dense_report(changed(1, lambda g, *_: g * np.nan))),
     "dense: forward without its bias": (
         "forward-wrong",
-        lambda: dense_last_report(
-            lambda dy, c: [c[1].T @ dy, dy @ c[0].T, dy.sum(1)],
-            **{"names": ["x", "weight", "bias"]},
-        )
-        if False
-        else check(
-            lambda x, w, b: (w @ x, (x, w)),
-            lambda dy, c: [c[1].T @ dy, dy @ c[0].T, dy.sum(1)],
-            draw((5, 4), (3, 5), (3,)),
-            definition=lambda x, w, b: w @ x + b[:, None],
+        lambda: (
+            dense_last_report(
+                lambda dy, c: [c[1].T @ dy, dy @ c[0].T, dy.sum(1)],
+                **{"names": ["x", "weight", "bias"]},
+            )
+            if False
+            else check(
+                lambda x, w, b: (w @ x, (x, w)),
+                lambda dy, c: [c[1].T @ dy, dy @ c[0].T, dy.sum(1)],
+                draw((5, 4), (3, 5), (3,)),
+                definition=lambda x, w, b: w @ x + b[:, None],
+            )
         ),
     ),
     "dense: keeps the cache of its first call": ("stale-cache", lambda: remembering("first")),

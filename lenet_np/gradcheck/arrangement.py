@@ -185,9 +185,10 @@ def stride_ignored(case: Case) -> Guess | None:
                 only[tuple(here)] = dy[tuple(here)]
                 share = case.pull_back(only)
                 for axis, i in zip(pair, index, strict=True):
-                    share = np.nan_to_num(_move(share, axis, -(stride - 1) * i))
+                    share = _move(share, axis, -(stride - 1) * i)
                 predicted += share
-            if case.explained_by(predicted):
+            # What comes from the padding is not known: a corner is enough.
+            if case.explained_by(predicted, least=0.2):
                 return Guess(
                     "stride", f"the gradient is spread with stride 1, forward has {stride}"
                 )

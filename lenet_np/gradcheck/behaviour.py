@@ -80,38 +80,48 @@ def disagreement(
     list of Finding, at most one for each input.
     """
     findings: dict[int, Finding] = {}
+    latest: dict[int, Any] = {}
 
-    def compare(result: Any, when: str) -> None:
+    def compare(result: Any, when: str, code: str = "depends-on-history") -> None:
         again = sort_gradients(result, problem.names, problem.wanted).gradients
         for position, before in gradients.items():
-            now = again.get(position)
+            now, last = again.get(position), latest.get(position)
+            latest[position] = now
+            if _adds_up(last, now, before):
+                findings[position] = Finding(
+                    "depends-on-history",
+                    problem.names[position],
+                    "the gradient is added to that of the calls before, and never starts anew",
+                )
             if position in findings or (now is not None and _same(before, now)):
                 continue
             text = f"{when} the gradient is another one, for the same inputs and dy"
-            if now is not None and now.shape == before.shape and _same(2 * before, now):
-                text = f"{when} the gradient is twice as large: it is added to that of before"
-            if now is not None and when.startswith("after forward"):
-                findings[position] = Finding(
-                    "stale-cache",
-                    problem.names[position],
-                    f"{text}: the cache must be a value that belongs to its call, not one place "
-                    f"for all calls",
-                )
-            else:
-                findings[position] = Finding("depends-on-history", problem.names[position], text)
+            if code == "stale-cache":
+                text += ": a cache must belong to its call, and not be one place for all calls"
+            findings[position] = Finding(code, problem.names[position], text)
 
     try:
         compare(pair.gradients(problem.inputs, dy), "called a second time,")
+        compare(pair.gradients(problem.inputs, dy), "called a third time,")
         if pair.style == "returned":
             _, cache = pair.run(problem.inputs)
-            compare(pair.pull_back(dy, cache, problem.inputs), "called a second time,")
-            compare(pair.pull_back(dy, cache, problem.inputs), "from the same cache a second time,")
+            pair.pull_back(dy, cache, problem.inputs)
+            again = pair.pull_back(dy, cache, problem.inputs)
+            compare(again, "from the same cache a second time,")
             _, cache = pair.run(problem.inputs)
             pair.run(others)
-            compare(pair.pull_back(dy, cache, problem.inputs), "after forward ran on other inputs,")
+            again = pair.pull_back(dy, cache, problem.inputs)
+            compare(again, "after forward ran on other inputs,", "stale-cache")
     except MisbehaviourError as stop:
         return [*findings.values(), stop.finding]
     return list(findings.values())
+
+
+def _adds_up(last: Any, now: Any, once: Array) -> bool:
+    """Say whether a result is the one before plus the gradient itself."""
+    if last is None or now is None or not (last.shape == now.shape == once.shape):
+        return False
+    return bool(np.any(once)) and relative_error(now, last + once) < 1e-9 and not _same(now, once)
 
 
 def _same(one: Array, other: Array) -> bool:

@@ -101,7 +101,9 @@ class Case:
         gradient.reshape(-1)[self.jacobian.entries] = self.jacobian.pull_back(upstream)[0]
         return gradient
 
-    def explained_by(self, predicted: Array, analytic: Array | None = None) -> bool:
+    def explained_by(
+        self, predicted: Array, analytic: Array | None = None, least: float = 0.5
+    ) -> bool:
         """Say whether a predicted gradient equals the checked code's to rounding.
 
         Parameters
@@ -109,16 +111,18 @@ class Case:
         predicted : array; NaN where the hypothesis says nothing
         analytic : array, optional
             The code's, where it was rearranged for the comparison.
+        least : float
+            The share of the known entries that must be predicted.
 
         Returns
         -------
-        bool : also False if less than half of the known entries are predicted.
+        bool
         """
         analytic = self.analytic if analytic is None else analytic
         if predicted.shape != analytic.shape:
             return False
         known = np.isfinite(predicted)
-        if int(known.sum()) * 2 < max(int(np.isfinite(self.right).sum()), 1):
+        if int(known.sum()) < max(least * int(np.isfinite(self.right).sum()), 1):
             return False
         return relative_error(analytic[known], predicted[known]) < EXPLAINED
 

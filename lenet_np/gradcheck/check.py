@@ -202,7 +202,8 @@ class _Check:
 
     def _explain_no_slope(self, position: int, y: Array) -> None:
         name = self.problem.names[position]
-        if y.size > 1 and np.array_equal(y, y.astype(np.float32)):
+        arrays = [self.problem.inputs[p] for p in self.problem.wanted]
+        if _in_float32(y) and not all(map(_in_float32, arrays)):
             self.findings.append(
                 Finding(
                     "dtype",
@@ -325,6 +326,10 @@ class _Check:
             numeric_at,
             self.previous,
         )
+
+
+def _in_float32(values: Array) -> bool:
+    return np.array_equal(values, values.astype(np.float32))
 
 
 def _input_report(

@@ -27,7 +27,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 #: The first step, in units of max(1, |x|): a power of two, so that little is lost in x + h.
 STEP = 2.0**-10
 SHRINK = 4.0
-#: The last step is STEP / SHRINK^(LEVELS - 1) = 2e-7.
+#: How often the step is made smaller, at most to 2e-7 of the size of the input.
 LEVELS = 7
 
 
@@ -124,7 +124,12 @@ def rounding(function: Function, inputs: Sequence[Any], here: Array, rng: Any) -
 
 
 def slope(
-    value_at: Callable[[float], Array], here: Array, noise: Array, step: float, level: int = 0
+    value_at: Callable[[float], Array],
+    here: Array,
+    noise: Array,
+    step: float,
+    level: int = 0,
+    levels: int = LEVELS,
 ) -> Slope:
     """Differentiate a curve of outputs at 0, with the largest step at which it is smooth.
 
@@ -137,13 +142,15 @@ def slope(
         The first step; the units of t.
     level : int
         How often it is made smaller before the first try.
+    levels : int
+        How often at most.
 
     Returns
     -------
     Slope
     """
     right = left = np.full(here.shape, np.nan)
-    for tried in range(level, LEVELS):
+    for tried in range(level, levels):
         h = step / SHRINK**tried
         floor = 32 * noise / h
         ahead, behind = value_at(h), value_at(-h)
@@ -161,7 +168,7 @@ def slope(
             error = np.abs(second - first) + noise / h
             return Slope((16 * second - first) / 15, error, right, left, tried)
     nothing = np.full(here.shape, np.nan)
-    return Slope(nothing, nothing, right, left, LEVELS - 1)
+    return Slope(nothing, nothing, right, left, levels - 1)
 
 
 def jacobian(
@@ -194,6 +201,9 @@ def jacobian(
     chosen = np.arange(x.size) if entries is None else np.asarray(entries, np.intp)
     parts = [np.empty((here.size, len(chosen))) for _ in range(4)]
     level = 0
+    # Where the numbers are small, the function may bend on a small scale.
+    size = min(float(np.sqrt(np.mean(x**2))), 1.0)
+    more = int(np.ceil(-np.log2(size) / 2)) if size > 1e-150 else 0
     for column, entry in enumerate(chosen):
         found = slope(
             along(function, inputs, position, [int(entry)]),
@@ -201,6 +211,7 @@ def jacobian(
             noise,
             STEP * max(1.0, 2.0 ** np.ceil(np.log2(max(abs(x.flat[entry]), 1e-300)))),
             level,
+            LEVELS + more,
         )
         for part, values in zip(parts, found[:4], strict=True):
             part[:, column] = values

@@ -113,6 +113,8 @@ def diagonal(case: Case) -> Guess | None:
     if not case.fits or dy.shape != case.shape or len(jacobian.entries) != dy.size:
         return None
     own = np.diagonal(jacobian.values).reshape(dy.shape)
+    if not (np.abs(jacobian.values) > 1e-9 * np.abs(own).max(initial=0.0)).sum() > dy.size:
+        return None  # it does depend on that alone
     with np.errstate(all="ignore"):
         ratio = case.analytic / dy
     # A mean or a variance that is held fixed leaves one factor for each feature.

@@ -66,8 +66,8 @@ def factor(case: Case) -> Guess | None:
     meaning = _recognise(abs(c), case)
     if np.count_nonzero(n) < 2 and not meaning:
         return None  # One number is always a factor away from another.
-    text = f"{c:.9g}" + (f", which is {'minus ' if c < 0 else ''}{meaning}" if meaning else "")
-    return Guess("constant-factor", f"every entry is {text} times what it should be")
+    text = f" ({'minus ' if c < 0 else ''}{meaning})" if meaning else ""
+    return Guess("constant-factor", f"every entry is {c:.9g} times what it should be{text}")
 
 
 def _recognise(c: float, case: Case) -> str | None:
@@ -115,8 +115,6 @@ def mask(case: Case) -> Guess | None:
         return None
     known = np.isfinite(n)
     blocked = known & (n == 0)
-    if case.explained_by(np.where(known, dy, np.nan)):
-        return Guess("missing-mask", "the gradient is dy itself: the derivative is missing")
     if blocked.any() and case.explained_by(np.where(blocked, dy, n)):
         return Guess(
             "missing-mask",
@@ -145,6 +143,8 @@ def missing_factor(case: Case) -> Guess | None:
         with np.errstate(all="ignore"):
             if case.explained_by(case.right * values):
                 return Guess("missing-factor", f"there is a factor {text} too many")
+    if case.explained_by(case.upstream):
+        return Guess("missing-factor", "the gradient is dy itself: the derivative is missing")
     return None
 
 
@@ -158,9 +158,9 @@ def missing_term(case: Case) -> Guess | None:
             if weights is None:
                 continue
             term = values * weights
-            for sign, what in ((1, "is missing"), (-1, "is missing with a minus")):
+            for sign, minus in ((1, ""), (-1, "minus ")):
                 if np.any(term) and case.explained_by(left_out, sign * term):
-                    return Guess("missing-term", f"the term {text}{times} {what}")
+                    return Guess("missing-term", f"the term {minus}{text}{times} is missing")
     return None
 
 
