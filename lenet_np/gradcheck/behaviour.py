@@ -57,6 +57,30 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
     return first
 
 
+def require_all_digits(y: Array) -> None:
+    """Refuse outputs that were computed in fewer digits and then made float64 again.
+
+    Parameters
+    ----------
+    y : array, the outputs for inputs that use all of their digits
+
+    Raises
+    ------
+    MisbehaviourError
+    """
+    # Whole numbers, halves and the like come out of float64 too.
+    simple = np.array_equal(256 * y, np.round(256 * y))
+    if np.array_equal(y, y.astype(np.float32)) and not simple:
+        raise MisbehaviourError(
+            Finding(
+                "dtype",
+                None,
+                "forward computes in float32 on the way, although y is float64: a difference of "
+                "two such numbers has too few digits; keep the dtype of the inputs",
+            )
+        )
+
+
 def disagreement(
     pair: Pair,
     problem: Problem,
