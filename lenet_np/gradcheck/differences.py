@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_np.gradcheck.kinks import bend, settled
+from lenet_np.gradcheck.kinks import bend, is_rounding, settled
 
 Array = NDArray[np.float64]
 #: A function of arrays that gives one array; NaN where it cannot be computed.
@@ -29,6 +29,8 @@ STEP = 2.0**-10
 SHRINK = 4.0
 #: How often the step is made smaller, at most to 2e-7 of the size of the input.
 LEVELS = 7
+#: Moves by the last digit that are tried; a sum of few terms does not notice each of them.
+DRAWS = 8
 
 
 class Slope(NamedTuple):
@@ -113,7 +115,7 @@ def rounding(function: Function, inputs: Sequence[Any], here: Array, rng: Any) -
     (M,), at least one unit in the last place of each output.
     """
     noise = EPSILON * np.abs(here)
-    for _ in range(3):
+    for _ in range(DRAWS):
         moved = [
             x * (1 + EPSILON * rng.integers(-1, 2, x.shape)) if x.dtype == np.float64 else x
             for x in inputs
@@ -150,6 +152,8 @@ def slope(
     Slope
     """
     right = left = np.full(here.shape, np.nan)
+    unsettled: list[Slope] = []
+    changes: list[float] = []
     for tried in range(level, levels):
         h = step / SHRINK**tried
         floor = 32 * noise / h
@@ -158,15 +162,20 @@ def slope(
         coarse, fine = (ahead - behind) / (2 * h), (ahead2 - behind2) / h
         right, left = (ahead2 - here) / (h / 2), (here - behind2) / (h / 2)
         first = (4 * fine - coarse) / 3
-        if not settled(bend(here, ahead, behind, ahead2, behind2, h), first, floor):
-            continue
-        if (np.abs(fine - coarse) <= floor).all():  # linear here: nothing to extrapolate
+        bent = bend(here, ahead, behind, ahead2, behind2, h)
+        straight = settled(bent, first, floor)
+        if straight and (np.abs(fine - coarse) <= floor).all():  # linear: nothing to extrapolate
             return Slope(first, np.abs(fine - coarse) + noise / h, right, left, tried)
         finest = (value_at(h / 4) - value_at(-h / 4)) / (h / 2)
         second = (4 * finest - fine) / 3
-        if settled(second - first, second, floor):
-            error = np.abs(second - first) + noise / h
+        error = np.abs(second - first) + noise / h
+        if straight and settled(second - first, second, floor):
             return Slope((16 * second - first) / 15, error, right, left, tried)
+        change = np.maximum(np.abs(second - first), np.abs(bent))
+        changes.append(float(h * change.max(initial=0.0)))
+        unsettled.append(Slope(first, change + noise / h, right, left, tried))
+    if is_rounding(changes, here):
+        return unsettled[0]
     nothing = np.full(here.shape, np.nan)
     return Slope(nothing, nothing, right, left, levels - 1)
 
