@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Array, MisbehaviourError, Pair
+from lenet_np.gradcheck.calls import Pair
 from lenet_np.gradcheck.differences import relative_error
 from lenet_np.gradcheck.report import Finding
 from lenet_np.gradcheck.results import sort_gradients
+from lenet_np.gradcheck.values import Array, MisbehaviourError
 
 #: Sums in another order differ in the last digits; nothing else may.
 SAME = 1e-12
