@@ -544,18 +544,3 @@ def losses_of_a_mean(backward):
         cache="none",
         batch_axis=0,
     )
-
-
-def table():
-    """Write what was said about each broken layer, one line for each."""
-    lines = []
-    for name, (expected, run) in BROKEN.items():
-        findings = run().findings
-        said = f"[{findings[0].code}] {findings[0].message}" if findings else "nothing"
-        mark = "ok " if findings and findings[0].code == expected else "NOT"
-        lines.append(f"{mark} {name}: {said.splitlines()[0]}")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(table())

@@ -243,6 +243,33 @@ def test_what_makes_no_sense_is_refused(options, message):
         check(square, lambda dy, x: 2 * dy * x, inputs, **options)
 
 
+def test_constants_are_never_moved():
+    """Not even by their last digit: code may use them as whole numbers."""
+    seen = set()
+
+    def forward(x, labels):
+        seen.add(labels.tobytes())
+        return x[labels.astype(int)] ** 2
+
+    def backward(dy, x, labels):
+        dx = np.zeros_like(x)
+        np.add.at(dx, labels.astype(int), 2 * dy * x[labels.astype(int)])
+        return dx, None
+
+    labels = np.array([1.0, 0.0, 1.0])
+    for constants in (["labels"], [1]):
+        report = check(
+            forward,
+            backward,
+            [np.array([0.3, 0.7]), labels],
+            names=["x", "labels"],
+            cache="none",
+            constants=constants,
+        )
+        report.raise_if_failed()
+    assert seen == {labels.tobytes()}
+
+
 def test_what_the_code_does_to_its_arguments_does_not_reach_the_caller():
     def careless(x):
         x *= 2

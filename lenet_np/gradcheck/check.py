@@ -113,8 +113,8 @@ class _Check:
         inputs, rng = self.problem.inputs, self.rng
         # Other inputs that are as good: signs and zeros stay what they are.
         self.previous = [
-            x * (1 + 0.25 * rng.uniform(-1, 1, x.shape)) if x.dtype == np.float64 else x
-            for x in inputs
+            x * (1 + 0.25 * rng.uniform(-1, 1, x.shape)) if position in self.problem.wanted else x
+            for position, x in enumerate(inputs)
         ]
         # It also shows a cache that is not renewed.
         require_all_digits(self.pair.value(self.previous))
@@ -138,7 +138,7 @@ class _Check:
         self.findings += disagreement(
             self.pair, self.problem, self.upstreams[0], self.analytic[0], self.previous
         )
-        self.noise = rounding(self._value, inputs, y.reshape(-1), rng)
+        self.noise = rounding(self._value, inputs, self.problem.wanted, y.reshape(-1), rng)
         self._differentiate(y, definition)
 
     def _value(self, inputs: Sequence[Any]) -> Array:

@@ -97,7 +97,13 @@ def relative_error(analytic: Array, numeric: Array) -> float:
     return float(np.linalg.norm(analytic - numeric)) / max(scale, tiny)
 
 
-def rounding(function: Function, inputs: Sequence[Any], here: Array, rng: Any) -> Array:
+def rounding(
+    function: Function,
+    inputs: Sequence[Any],
+    wanted: Sequence[int],
+    here: Array,
+    rng: np.random.Generator,
+) -> Array:
     """Measure how far each output moves when the inputs move by their last digit.
 
     No difference of the outputs says anything below this. What the function subtracts inside,
@@ -107,6 +113,7 @@ def rounding(function: Function, inputs: Sequence[Any], here: Array, rng: Any) -
     ----------
     function : Function
     inputs : arrays
+    wanted : positions of those that move
     here : (M,), the outputs
     rng : numpy.random.Generator
 
@@ -117,8 +124,8 @@ def rounding(function: Function, inputs: Sequence[Any], here: Array, rng: Any) -
     noise = EPSILON * np.abs(here)
     for _ in range(DRAWS):
         moved = [
-            x * (1 + EPSILON * rng.integers(-1, 2, x.shape)) if x.dtype == np.float64 else x
-            for x in inputs
+            x * (1 + EPSILON * rng.integers(-1, 2, x.shape)) if position in wanted else x
+            for position, x in enumerate(inputs)
         ]
         change = np.abs(function(moved).reshape(-1) - here)
         noise = np.maximum(noise, np.where(np.isfinite(change), change, 0))
