@@ -118,7 +118,7 @@ class _Check:
         ]
         # It also shows a cache that is not renewed.
         require_all_digits(self.pair.value(self.previous))
-        y = same_every_time(self.pair, inputs, self.previous)
+        self.output = y = same_every_time(self.pair, inputs, self.previous)
         self.problem.require_batch(y)
         self.forward_right = True
         if definition is not None:
@@ -139,7 +139,7 @@ class _Check:
             self.pair, self.problem, self.upstreams[0], self.analytic[0], self.previous
         )
         self.noise = rounding(self._value, inputs, self.problem.wanted, y.reshape(-1), rng)
-        self._differentiate(y, definition)
+        self._differentiate(definition)
 
     def _value(self, inputs: Sequence[Any]) -> Array:
         """Compute the outputs, NaN where that fails: outside its domain a function may raise."""
@@ -150,7 +150,7 @@ class _Check:
 
     # --- the comparison -------------------------------------------------------------------------
 
-    def _differentiate(self, y: Array, definition: Callable[..., Any] | None) -> None:
+    def _differentiate(self, definition: Callable[..., Any] | None) -> None:
         jacobians: dict[int, Jacobian] = {}
         wrong: list[int] = []
         tied: list[int] = []
@@ -185,7 +185,13 @@ class _Check:
             self._enter(self._diagnose(position, jacobians))
         for position in tied:
             self.findings += check_ties(
-                self.pair, self.problem, position, jacobians[position], self._value, y, self.noise
+                self.pair,
+                self.problem,
+                position,
+                jacobians[position],
+                self._value,
+                self.output,
+                self.noise,
             )
 
     def _enter(self, cause: Finding) -> None:
@@ -274,6 +280,7 @@ class _Check:
             self.analytic[number][position],
             numeric,
             jacobians[position],
+            self.output,
             dy,
             self.problem.batch_axis,
             again,
