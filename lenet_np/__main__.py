@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": ("lenet_np.reading.predict", "read pictures of digits with a trained network"),
     "plot": ("lenet_np.plots.command", "draw pictures of runs"),
     "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
+    "gradcheck": ("lenet_np.gradcheck.__main__", "check the gradients of the package itself"),
     "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
 }
 

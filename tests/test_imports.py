@@ -51,7 +51,6 @@ def ours(name: str) -> set[str]:
 ALLOWED = {
     "ops": set(),
     "seeds": set(),
-    "gradcheck": set(),
     "init": {"ops"},
     "layers": {"ops", "init"},
     "lenet": {"layers"},
@@ -92,6 +91,17 @@ def test_only_the_commands_of_reading_know_of_runs():
         assert ours(f"lenet_np.reading.{module}") <= below, module
 
 
+def test_the_gradient_checks_import_nothing_of_the_package():
+    """A course can take the folder away and use it alone; the package's own proof is beside it."""
+    library = {name for name in NAMES if name.startswith("lenet_np.gradcheck")}
+    proof = {"lenet_np.gradcheck.__main__", "lenet_np.gradcheck.proof"}
+    assert proof < library
+    for name in library - proof:
+        outside = {module for module in ours(name) if module.split(".")[0] != "gradcheck"}
+        assert not outside, f"{name} imports {outside}"
+        assert not proof & imports(name), f"{name} imports the proof"
+
+
 def test_only_the_commands_import_the_training_loop():
     users = {name.removeprefix("lenet_np.") for name in NAMES if "train" in ours(name)}
     strangers = {
@@ -100,8 +110,13 @@ def test_only_the_commands_import_the_training_loop():
     assert not strangers
 
 
+GRADCHECK = [
+    name.removeprefix("lenet_np.") for name in NAMES if name.startswith("lenet_np.gradcheck")
+]
+
+
 @pytest.mark.parametrize(
-    "module", ["ops", "layers", "init", "lenet", "losses", "es", "optim", "seeds", "gradcheck"]
+    "module", ["ops", "layers", "init", "lenet", "losses", "es", "optim", "seeds", *GRADCHECK]
 )
 def test_the_lesson_needs_numpy_alone(module):
     roots = {name.split(".")[0] for name in imports(f"lenet_np.{module}")}

@@ -1,0 +1,289 @@
+"""The check: run the pair, look at how it behaves, compare with differences, name the cause."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.gradcheck.arguments import Problem, prepare
+from lenet_np.gradcheck.behaviour import disagreement, require_all_digits, same_every_time
+from lenet_np.gradcheck.calls import Pair
+from lenet_np.gradcheck.case import Case
+from lenet_np.gradcheck.compare import compare
+from lenet_np.gradcheck.diagnose import diagnose
+from lenet_np.gradcheck.differences import (
+    Jacobian,
+    jacobian,
+    relative_error,
+    rounding,
+)
+from lenet_np.gradcheck.forward import compare_forward
+from lenet_np.gradcheck.report import Finding, InputReport, Report, chance_of_missing
+from lenet_np.gradcheck.results import sort_gradients
+from lenet_np.gradcheck.ties import check_ties
+from lenet_np.gradcheck.values import Array, MisbehaviourError, as_output
+
+#: Up to this many entries, an input of which a sample was wrong is looked at as a whole.
+WHOLE = 500
+HISTORY = ("depends-on-history", "stale-cache")
+
+
+def check(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: Sequence[Any],
+    *,
+    cache: str = "returned",
+    names: Sequence[str] | None = None,
+    constants: Collection[int | str] = (),
+    definition: Callable[..., Any] | None = None,
+    tolerance: float = 1e-7,
+    seed: int = 0,
+    entries: int | None = None,
+    batch_axis: int | None = None,
+) -> Report:
+    """Check that a backward pass gives the derivative of its forward pass, and say why if not.
+
+    For a random dy, backward must give dx = Jᵀ dy with J = dy/dx by central differences.
+
+    Parameters
+    ----------
+    forward : function of the inputs
+    backward : function
+        With cache "returned": forward gives (y, cache), backward takes (dy, cache). With "kept":
+        forward gives y and an object remembers, backward takes dy. With "none": forward gives y,
+        backward takes (dy, *inputs). It gives one gradient, or a sequence or dict of one for
+        each input.
+    inputs : arrays, float64
+        float32 is promoted, which is exact. Whole numbers and truth values are constants.
+    cache : "returned", "kept" or "none"
+    names : names of the inputs for the messages, optional
+    constants : positions or names of inputs that take no gradient, such as labels
+    definition : function of the inputs giving y, optional
+        The forward pass in another way that is known to be right, such as with loops.
+    tolerance : float
+        The largest relative error, by norms, that passes.
+    seed : int
+        Of the upstream gradient and of what else is drawn.
+    entries : int, optional
+        Check a random sample of that many entries of each input.
+    batch_axis : int, optional
+        The axis that counts examples, in the first input and in y.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        If the arguments of this function make no sense. What the checked code does wrong is a
+        finding of the report.
+    """
+    problem = prepare(inputs, cache, names, constants, tolerance, entries, batch_axis)
+    # What the checked code divides by zero shows in its results, not as a warning here.
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _Check(Pair(forward, backward, cache, problem.names), problem, seed).run(definition)
+
+
+class _Check:
+    """One check, and what it has found so far."""
+
+    def __init__(self, pair: Pair, problem: Problem, seed: int) -> None:
+        self.pair, self.problem = pair, problem
+        self.rng = np.random.default_rng([seed, 8191])
+        self.findings: list[Finding] = []
+        self.reports: list[InputReport] = []
+        self.notes = list(problem.notes)
+
+    def run(self, definition: Callable[..., Any] | None) -> Report:
+        try:
+            self._run(definition)
+        except MisbehaviourError as stop:
+            self.findings.append(stop.finding)
+        findings = [*self.pair.seen.values(), *self.findings]
+        return Report(tuple(findings), tuple(self.reports), tuple(self.notes))
+
+    def _run(self, definition: Callable[..., Any] | None) -> None:
+        inputs, rng = self.problem.inputs, self.rng
+        # Other inputs that are as good: signs and zeros stay what they are.
+        self.previous = [
+            x * (1 + 0.25 * rng.uniform(-1, 1, x.shape)) if position in self.problem.wanted else x
+            for position, x in enumerate(inputs)
+        ]
+        # It also shows a cache that is not renewed.
+        require_all_digits(self.pair.value(self.previous))
+        self.output = y = same_every_time(self.pair, inputs, self.previous)
+        self.problem.require_batch(y)
+        self.forward_right = True
+        if definition is not None:
+            found = compare_forward(y, definition, self.problem)
+            self.findings += found
+            self.forward_right = not found
+        self.upstreams = [np.asarray(rng.standard_normal(y.shape)) for _ in range(2)]
+        results = []
+        for dy in self.upstreams:
+            self.pair.run(self.previous)
+            result = self.pair.gradients(inputs, dy)
+            results.append(sort_gradients(result, self.problem.names, self.problem.wanted))
+        for finding in results[0].findings + results[1].findings:
+            if finding not in self.findings:
+                self.findings.append(finding)
+        self.analytic = [sorted_.gradients for sorted_ in results]
+        self.findings += disagreement(
+            self.pair, self.problem, self.upstreams[0], self.analytic[0], self.previous
+        )
+        self.noise = rounding(self._value, inputs, self.problem.wanted, y.reshape(-1), rng)
+        self._differentiate(definition)
+
+    def _value(self, inputs: Sequence[Any]) -> Array:
+        """Compute the outputs, NaN where that fails: outside its domain a function may raise."""
+        try:
+            return self.pair.value(inputs)
+        except MisbehaviourError:
+            return np.full(self.upstreams[0].shape, np.nan)
+
+    # --- the comparison -------------------------------------------------------------------------
+
+    def _differentiate(self, definition: Callable[..., Any] | None) -> None:
+        jacobians: dict[int, Jacobian] = {}
+        wrong: list[int] = []
+        tied: list[int] = []
+        for position in self.problem.wanted:
+            found = self._jacobian(position)
+            if found is None:
+                self.findings.append(
+                    Finding(
+                        "kinks",
+                        self.problem.names[position],
+                        "no entry could be checked: at each of them the function has a kink or a "
+                        "jump. Choose other inputs, without equal values and zeros",
+                    )
+                )
+                continue
+            jacobians[position] = found
+            gradient = self.analytic[0].get(position)
+            if gradient is None:
+                continue
+            if gradient.shape != self.problem.inputs[position].shape:
+                wrong.append(position)
+                continue
+            result = compare(
+                self.pair, self.problem, position, found, self.upstreams, self.analytic
+            )
+            self.reports.append(result.report)
+            self.notes += result.notes
+            (tied if result.agree else wrong).append(position)
+        if wrong and not self.forward_right and definition is not None:
+            wrong = [p for p in wrong if not self._right_for(definition, p, jacobians[p])]
+        for position in wrong:
+            self._enter(self._diagnose(position, jacobians))
+        for position in tied:
+            self.findings += check_ties(
+                self.pair,
+                self.problem,
+                position,
+                jacobians[position],
+                self._value,
+                self.output,
+                self.noise,
+            )
+
+    def _enter(self, cause: Finding) -> None:
+        """Add a cause. One that depends on earlier calls explains the numbers better than none."""
+        history = [f for f in self.findings if f.input == cause.input and f.code in HISTORY]
+        if history and cause.code == "unknown":
+            return
+        if cause.code == "stale-cache":
+            self.findings = [f for f in self.findings if f not in history]
+        self.findings.append(cause)
+
+    def _jacobian(self, position: int) -> Jacobian | None:
+        """Differentiate by the entries that are to be checked; None if all lie at kinks."""
+        x, most = self.problem.inputs[position], self.problem.entries
+        chosen = np.arange(x.size)
+        if most is not None and most < x.size:
+            chosen = np.sort(self.rng.permutation(x.size)[:most])
+            self.notes.append(
+                f"{most} of {x.size} entries of {self.problem.names[position]} were drawn: an "
+                f"error that hits 1% of them is missed with probability "
+                f"{chance_of_missing(most):.0%}"
+            )
+        found = jacobian(self._value, self.problem.inputs, position, chosen, self.noise)
+        return found if found.smooth.any() else None
+
+    # --- the cause ------------------------------------------------------------------------------
+
+    def _right_for(self, definition: Callable[..., Any], position: int, found: Jacobian) -> bool:
+        """Say whether a gradient is right for the definition, though not for forward."""
+        inputs = self.problem.inputs
+        try:
+            exact = jacobian(
+                lambda values: as_output(definition(*[x.copy() for x in values])),
+                inputs,
+                position,
+                found.entries,
+            )
+        except MisbehaviourError:
+            return False
+        a = self.analytic[0][position]
+        if a.shape != inputs[position].shape or not exact.smooth.any():
+            return False
+        numeric = exact.pull_back(self.upstreams[0])[0][exact.smooth]
+        if relative_error(a.reshape(-1)[exact.entries[exact.smooth]], numeric) > 1e-6:
+            return False
+        self.notes.append(
+            f"the gradient of {self.problem.names[position]} is right for the definition: it is "
+            f"forward that is wrong"
+        )
+        return True
+
+    def _diagnose(self, position: int, jacobians: dict[int, Jacobian]) -> Finding:
+        """Find the cause, for the first upstream gradient for which the result is wrong."""
+        inputs, whole = self.problem.inputs, dict(jacobians)
+        if len(whole[position].entries) < inputs[position].size <= WHOLE:
+            whole[position] = jacobian(self._value, inputs, position, None, self.noise)
+        first = self._case(position, whole, 0)
+        if first.explained_by(first.right) and position in self.analytic[1]:
+            return diagnose(self._case(position, whole, 1))
+        return diagnose(first)
+
+    def _case(self, position: int, jacobians: dict[int, Jacobian], number: int) -> Case:
+        """Put the evidence together for one of the upstream gradients."""
+        inputs, dy = self.problem.inputs, self.upstreams[number]
+        numeric = {}
+        for other, found in jacobians.items():
+            gradient = np.full(inputs[other].shape, np.nan)
+            gradient.reshape(-1)[found.entries] = found.pull_back(dy)[0]
+            numeric[other] = gradient
+
+        def again(upstream: Array) -> Array | None:
+            try:
+                result = self.pair.gradients(inputs, upstream)
+                sorted_ = sort_gradients(result, self.problem.names, self.problem.wanted)
+            except MisbehaviourError:
+                return None
+            return sorted_.gradients.get(position)
+
+        def numeric_at(values: Sequence[Any], entries: NDArray[np.intp]) -> Array:
+            return jacobian(self._value, values, position, entries, self.noise).pull_back(dy)[0]
+
+        return Case(
+            position,
+            self.problem.names,
+            inputs,
+            self.analytic[number][position],
+            numeric,
+            jacobians[position],
+            self.output,
+            dy,
+            self.problem.batch_axis,
+            again,
+            numeric_at,
+            self.previous,
+        )
