@@ -60,6 +60,14 @@ ALLOWED = {
     "estimators": {"es", "losses", "ops", "smoothed"},
     "optim": {"ops"},
     "routes": {"ops", "es", "lenet", "layers", "losses"},
+    "plots.style": {"data.cache"},
+    "plots.describe": {"runs.folder", "state"},
+    "plots.history": {"data", "runs.folder", "runs.table"},
+    "plots.curves": {"plots.describe", "plots.history", "plots.style", "state"},
+    "plots.classes": {"data", "plots.describe", "plots.history", "plots.style", "runs.table"},
+    "plots.confusion": {"data", "evaluate", "losses", "ops", "plots.style"},
+    "plots.features": {"data", "layers", "ops", "plots.style"},
+    "plots.histograms": {"plots.style", "runs.histograms"},
 }
 
 
@@ -113,6 +121,24 @@ def test_only_the_commands_import_the_training_loop():
 GRADCHECK = [
     name.removeprefix("lenet_np.") for name in NAMES if name.startswith("lenet_np.gradcheck")
 ]
+
+
+def test_a_picture_that_fails_harms_no_run():
+    users = {name for name in NAMES if any(m.startswith("plots") for m in ours(name))}
+    strangers = {name for name in users if name.split(".")[1] not in ("plots", "studies")}
+    assert not strangers
+
+
+def test_pictures_need_no_screen():
+    assert not [name for name in NAMES if "matplotlib.pyplot" in imports(name)]
+
+
+def test_matplotlib_is_imported_only_where_something_is_drawn():
+    """Inside functions: ``--help`` does not wait for it."""
+    for name, path in NAMES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "matplotlib" not in ast.unparse(node), name
 
 
 @pytest.mark.parametrize(

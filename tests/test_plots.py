@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lenet_np.checkpoint import Checkpoint, save
-from lenet_np.data import Dataset, Split
+from lenet_np.data import DataError, Dataset, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.data.mnist import MissingDataError
 from lenet_np.diagnostics import Diagnostics
@@ -61,7 +61,7 @@ def data(monkeypatch) -> Dataset:
 
 def make_run(folder: Path, epochs: int = 3, dataset: str = "tiny", **settings) -> Path:
     """Make the folder of a run that has come to the end of some epoch."""
-    chosen = Settings(**settings)
+    chosen = Settings(epochs=epochs, **settings)
     folder.mkdir()
     write_config(folder, Config(chosen, dataset, {}, {}, {}))
     network = lenet5()
@@ -148,7 +148,7 @@ def test_beyond_the_epochs_that_all_seeds_have_each_goes_by_itself(tmp_path):
     short = read_history(make_run(tmp_path / "short", 2))
     long = read_history(make_run(tmp_path / "long", 4, seed=1))
     figure = draw_curves([short, long])
-    assert legend_of(figure) == ["mean and range of 2 seeds (thin: one alone)"]
+    assert legend_of(figure) == ["mean and range of 2 seeds (thin: one)"]
     mean, *rest = figure.axes[0].lines
     np.testing.assert_array_equal(mean.get_xdata(), [1, 2])
     assert [list(line.get_xdata()) for line in rest] == [[2], [2, 3, 4]]
@@ -165,7 +165,7 @@ def test_the_legend_names_what_differs_and_nothing_else(tmp_path):
     figure = draw_curves([read_history(run) for run in runs])
     assert title_of(figure) == "tiny: zero-one loss, objective log-success"
     assert legend_of(figure) == [
-        "learning rate 0.001, mean and range of 2 seeds (thin: one alone)",
+        "learning rate 0.001, mean and range of 2 seeds (thin: one)",
         "learning rate 9.09e-05, seed 0",
     ]
 
@@ -340,9 +340,12 @@ def test_every_layer_is_drawn_with_its_shape():
         np.testing.assert_array_equal(drawn, montage(outputs[name]))
     np.testing.assert_array_equal(panels["relu4"].images[0].get_array()[0], outputs["relu4"])
     # Before and behind a ReLU one colour is one value.
-    before, behind = (panels[name].images[0].norm for name in ("dense1", "relu3"))
-    assert (before.vmin, before.vmax) == (behind.vmin, behind.vmax)
-    assert before.vmax == np.abs(outputs["dense1"]).max()
+    pairs = [("pool1", "relu1"), ("pool2", "relu2"), ("dense1", "relu3"), ("dense2", "relu4")]
+    for before, behind in pairs:
+        norms = [panels[name].images[0].norm for name in (before, behind)]
+        largest = np.abs(outputs[before]).max()
+        assert {(norm.vmin, norm.vmax) for norm in norms} == {(-largest, largest)}
+    assert any(-outputs[before].min() > outputs[behind].max() for before, behind in pairs)
     bars = panels["logits"].patches
     np.testing.assert_allclose([bar.get_height() for bar in bars], outputs["logits"])
     colours = [matplotlib.colors.to_hex(bar.get_facecolor()).upper() for bar in bars]
@@ -478,6 +481,8 @@ def damage(run: Path, what: str) -> None:
         table.write_text(table.read_text().replace("\n2,", "\ntwo,"))
     elif what == "half a row":
         table.write_text(table.read_text()[:-60])
+    elif what == "a number without end":
+        table.write_text(table.read_text().replace("\n2,", f"\n{'2' * 200_000},"))
     elif what == "bytes for a table":
         table.write_bytes(bytes(range(256)))
     elif what == "no state":
@@ -499,6 +504,7 @@ def damage(run: Path, what: str) -> None:
         ("a column less", ("curves", "classes"), "metrics.csv is damaged: it has no column"),
         ("a word for a number", ("curves", "classes"), "metrics.csv is damaged: could not convert"),
         ("half a row", ("curves", "classes"), "metrics.csv is damaged"),
+        ("a number without end", ("curves", "classes"), "metrics.csv is damaged: field larger"),
         ("bytes for a table", ("curves", "classes"), "metrics.csv is damaged"),
         ("no state", ("confusion", "features"), "confusion, features: {run}/last.npz: no such"),
         ("half a state", ("confusion", "features"), "last.npz: damaged"),
@@ -533,6 +539,16 @@ def test_without_the_images_everything_else_is_drawn(drawn, tmp_path, capsys, mo
         "name MNIST's folder with --data-dir\n"
     )
     assert [file.stem for file in drawn] == [NAMES[k] for k in (0, 1, 4, 5)]
+
+
+def test_a_long_explanation_is_cut_to_its_first_line(drawn, tmp_path, capsys, monkeypatch):
+    def wrong(name: str, folder: Path | None) -> Dataset:
+        raise DataError("these are not the official files\nand much more")
+
+    monkeypatch.setattr(command, "load_dataset", wrong)
+    assert command.main([str(make_run(tmp_path / "run"))]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("confusion, features: these are not the official files\n")
 
 
 def test_a_folder_that_cannot_be_written_is_named(data, tmp_path, capsys):

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int : the exit status. 0 everything is right; 1 a check failed; 2 a value makes no sense; 130
         interrupted.
     """
-    from lenet_np.runs.arguments import Parser, at_least
+    from lenet_np.runs.parser import Parser, at_least
 
     parser = Parser(
         prog="python -m lenet_np gradcheck",

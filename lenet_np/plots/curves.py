@@ -60,7 +60,7 @@ def group_by_settings(histories: Sequence[History]) -> tuple[list[Group], str]:
             all_differ = len(seeds) == len(runs)
             parts.append(f"mean and range of {len(runs)} {'seeds' if all_differ else 'runs'}")
             if len({len(run.epochs) for run in runs}) > 1:
-                parts[-1] += " (thin: one alone)"
+                parts[-1] += " (thin: one)"
         elif not one_seed:
             parts.append(f"seed {seeds[0]}")
         groups.append(Group(", ".join(filter(None, parts)), runs))
@@ -85,7 +85,7 @@ def draw_curves(histories: Sequence[History]) -> Any:
     matplotlib.figure.Figure
     """
     groups, title = group_by_settings(histories)
-    legend = [] if len(histories) == 1 else [textwrap.fill(group.name, 110) for group in groups]
+    legend = [] if len(histories) == 1 else [textwrap.fill(group.name, 115) for group in groups]
     columns = 2 if len(legend) > 1 and max(map(len, legend)) < 50 else 1
     lines = sum(name.count("\n") + 1 for name in legend) / columns
     figure = new_figure(3.3 + 0.18 * lines, title)
@@ -128,7 +128,7 @@ def _draw_group(panel: Any, group: Group, column: str, number: int) -> None:
             values.min(axis=0),
             values.max(axis=0),
             facecolor=(colour, 0.2),
-            edgecolor=(colour, 0.5),
+            edgecolor=(colour, 0.35),
             linewidth=0.8,
         )
         # A mean over fewer and fewer runs would jump: what goes beyond goes by itself.
