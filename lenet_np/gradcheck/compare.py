@@ -67,6 +67,8 @@ def compare(
                 f"{name}: the differences are good to {allowed / size:.0e} only, because y is "
                 f"large beside its changes"
             )
+        elif report is None and 0 < size * 1e-2 <= allowed:
+            notes.append(f"{name}: rounding hides any gradient below {allowed:.0e}")
         distance = float(np.linalg.norm(a - numeric))
         # "not <=" and not ">": a NaN must fail.
         agree &= distance <= problem.tolerance * size + allowed

@@ -161,6 +161,7 @@ def slope(
     right = left = np.full(here.shape, np.nan)
     unsettled: list[Slope] = []
     changes: list[float] = []
+    smallest = np.inf
     for tried in range(level, levels):
         h = step / SHRINK**tried
         floor = 32 * noise / h
@@ -170,16 +171,23 @@ def slope(
         right, left = (ahead2 - here) / (h / 2), (here - behind2) / (h / 2)
         first = (4 * fine - coarse) / 3
         bent = bend(here, ahead, behind, ahead2, behind2, h)
-        straight = settled(bent, first, floor)
-        if straight and (np.abs(fine - coarse) <= floor).all():  # linear: nothing to extrapolate
-            return Slope(first, np.abs(fine - coarse) + noise / h, right, left, tried)
+        if (
+            not unsettled
+            and settled(bent, first, floor)
+            and settled(fine - coarse, 0 * first, floor)
+        ):
+            return Slope(first, np.abs(fine - coarse) + noise / h, right, left, tried)  # linear
         finest = (value_at(h / 4) - value_at(-h / 4)) / (h / 2)
         second = (4 * finest - fine) / 3
-        error = np.abs(second - first) + noise / h
-        if straight and settled(second - first, second, floor):
-            return Slope((16 * second - first) / 15, error, right, left, tried)
         change = np.maximum(np.abs(second - first), np.abs(bent))
-        changes.append(float(h * change.max(initial=0.0)))
+        size = float(change.max(initial=0.0))
+        # Rounding grows as the step shrinks. A kink that it covers has not settled: it stays.
+        fell = not size > smallest / 2
+        if fell and settled(change, second, floor):
+            error = np.abs(second - first) + noise / h
+            return Slope((16 * second - first) / 15, error, right, left, tried)
+        changes.append(h * size)
+        smallest = min(smallest, size) if np.isfinite(size) else smallest
         unsettled.append(Slope(first, change + noise / h, right, left, tried))
     if is_rounding(changes, here):
         return unsettled[0]
