@@ -1,10 +1,9 @@
 """The field that the network reads: a digit prepared as those of MNIST were.
 
-"The original black and white images were size normalized to fit in a 20x20 pixel box while
-preserving their aspect ratio. The resulting images contain grey levels as result of the
-antialiasing technique used by the normalization algorithm. The images were centered in a 28x28
-image by computing the center of mass of the pixels, and translating the image so as to position
-this point at the center" (LeCun et al. 1998, section III.A, of 32x32 fields; the MNIST page).
+The black and white originals from NIST were scaled into a box of 20 x 20 pixels, keeping the
+aspect ratio; anti-aliasing gave them their greys. The box was then placed in a field of 28 x 28,
+with the centre of mass of its pixels in the middle. Source: the MNIST page; LeCun et al. 1998,
+section III.A.
 """
 
 from __future__ import annotations
