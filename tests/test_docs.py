@@ -15,6 +15,8 @@ from tiny import tiny_dataset
 import lenet_np.data
 from lenet_np.__main__ import COMMANDS
 from lenet_np.checkpoint import Checkpoint, save
+from lenet_np.data import synthetic
+from lenet_np.estimators import ESTIMATORS
 from lenet_np.lenet import lenet5
 from lenet_np.runs import command, start
 from lenet_np.runs.folder import BEST, LAST
@@ -81,24 +83,19 @@ def run_folder(tmp_path_factory) -> Path:
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, run_folder, monkeypatch, tmp_path):
     python = [block for block in blocks(page.read_text("utf-8")) if block.language == "python"]
     monkeypatch.chdir(run_folder)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setattr(synthetic, "cache_folder", lambda: tmp_path)
     for name in ("load_dataset", "load_mnist"):
         monkeypatch.setattr(lenet_np.data, name, lambda *_, **__: tiny_dataset())
-    for table in (lenet_np.estimators.ESTIMATORS, lenet_np.routes.ROUTES):
-        for key in table:  # what a block adds to a table is taken out again
-            monkeypatch.setitem(table, key, table[key])
-    tables = [(table, set(table)) for table in (lenet_np.estimators.ESTIMATORS,)]
+    estimators = dict(ESTIMATORS)
     namespace: dict[str, Any] = {"__name__": "page"}
     try:
         for block in python:
             # Empty lines before it, so that a traceback names the line of the page.
             source = "\n" * (block.line - 1) + block.text
-            exec(compile(source, str(page), "exec"), namespace)
+            exec(compile(source, str(page), "exec", dont_inherit=True), namespace)
     finally:
-        for table, keys in tables:
-            for key in table.keys() - keys:
-                del table[key]
+        ESTIMATORS.clear()  # what a page has added is taken out again
+        ESTIMATORS.update(estimators)
 
 
 # --- commands -----------------------------------------------------------------------------------
