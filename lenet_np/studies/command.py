@@ -23,9 +23,11 @@ from lenet_np.studies.variance import EPOCHS, variance_study
 
 PROGRAM = "python -m lenet_np study"
 VARIANCE = "variance"
+DIAGRAMS = "diagrams"
 QUESTIONS = {
     **{name: study.question for name, study in STUDIES.items()},
     VARIANCE: "How much does each estimator scatter along a training run?",
+    DIAGRAMS: "What do im2col, max-pool and the noise do? (Drawings, without data or runs.)",
 }
 
 
@@ -104,6 +106,15 @@ def _fail(status: int, message: str) -> int:
 
 
 def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
+    if DIAGRAMS in names:
+        from lenet_np.studies.diagrams import draw_diagrams
+
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for file in draw_diagrams(arguments.out):
+            say(str(file))
+        names = [name for name in names if name != DIAGRAMS]
+        if not names:
+            return 0
     try:
         load_dataset(arguments.dataset, arguments.data_dir)  # Once, before many look for it.
     except DataError as error:
