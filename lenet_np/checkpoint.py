@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -58,8 +59,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     arrays = {"format": np.array(FORMAT), "header": np.array(json.dumps(header))}
     for group, values in _groups(parameters, optimizer).items():
         arrays |= {f"{group}/{name}": value for name, value in values.items()}
+    # In memory first: an archive that is left half written complains about itself on the screen.
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=False, **arrays)
     with write_atomically(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        file.write(archive.getbuffer())
 
 
 def load(path: Path, network: Sequential) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_a_failed_save_leaves_the_old_file(
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(ValueError, match="No space left on device"):
         save(path, checkpoint)
     assert path.read_bytes() == before

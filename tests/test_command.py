@@ -28,7 +28,7 @@ from lenet_np.train import main
 def data(monkeypatch: pytest.MonkeyPatch) -> Dataset:
     dataset = tiny_dataset()
     for module in (command_module, start_module):
-        monkeypatch.setattr(module, "load_dataset", lambda name, folder: dataset)
+        monkeypatch.setattr(module, "load_dataset", lambda *_: dataset)
     return dataset
 
 
@@ -140,7 +140,7 @@ def test_defaults_are_the_notebooks() -> None:
 def test_missing_data_ends_with_status_3(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def unavailable(name: str, folder: Path | None) -> Dataset:
+    def unavailable(*_: object) -> Dataset:
         raise DataError("no data here")
 
     monkeypatch.setattr(command_module, "load_dataset", unavailable)

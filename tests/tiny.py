@@ -31,7 +31,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from tiny import tiny_dataset
 from lenet_np.runs import command, start
-command.load_dataset = start.load_dataset = lambda name, folder: tiny_dataset()
+command.load_dataset = start.load_dataset = lambda *_: tiny_dataset()
 {before}
 raise SystemExit(command.main({list(words)!r}))
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,28 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         except ValueError as error:
             parser.error(f"argument --samples: {error}")
     return Arguments(given, **values)
+
+
+def resume_command(folder: Path, arguments: Arguments) -> str:
+    """Write the command that goes on with a run, with the data, files and screen of this one.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    arguments : Arguments
+
+    Returns
+    -------
+    str, as a shell takes it
+    """
+    words = ["python", "-m", "lenet_np.train", "--resume", str(folder)]
+    for name in ("data_dir", "save_every", "histograms_every", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and (name != "threads" or value != default_threads()):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += [f"--{name}" for name in ("tensorboard", "quiet", "json") if getattr(arguments, name)]
+    return shlex.join(words)
 
 
 def _add_settings(parser: Parser) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from lenet_np.checkpoint import CheckpointError, load
@@ -15,7 +13,7 @@ from lenet_np.diagnostics import diagnose
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
-from lenet_np.runs.arguments import Arguments, parse
+from lenet_np.runs.arguments import Arguments, parse, resume_command
 from lenet_np.runs.events import Events
 from lenet_np.runs.folder import (
     LAST,
@@ -32,7 +30,7 @@ from lenet_np.runs.memory import keep_freed_memory
 from lenet_np.runs.record import Record
 from lenet_np.runs.screen import ProgressBar, Screen, complain, say
 from lenet_np.runs.start import Run, UsageError, resume, start
-from lenet_np.runs.tensorboard import TensorBoard, TensorBoardError
+from lenet_np.runs.tensorboard import TensorBoard, TensorBoardError, require_tensorboard
 from lenet_np.state import Settings, State
 from lenet_np.train import DivergedError, train
 
@@ -61,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(2, f"argument --tensorboard: {error}")
     except UsageError as error:
         return _fail(2, f"argument {error}")
-    except (RunFolderError, CheckpointError) as error:
+    except (RunFolderError, CheckpointError, DataError) as error:
         return _fail(1, str(error))
     except OSError as error:
         return _fail(1, f"cannot write {error.filename or 'a file'}: {error.strerror or error}")
@@ -81,6 +79,8 @@ def _fail(status: int, message: str) -> int:
 
 
 def _run(arguments: Arguments, words: list[str]) -> int:
+    if arguments.tensorboard:
+        require_tensorboard()
     network, folder = lenet5(), arguments.resume
     if folder is not None:
         if not folder.is_dir():
@@ -93,7 +93,7 @@ def _run(arguments: Arguments, words: list[str]) -> int:
             return _train(run, network, arguments)
     settings = Settings(**arguments.given)
     try:
-        data = load_dataset(arguments.dataset or "auto", arguments.data_dir)
+        data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
     except DataError as error:
         return _fail(3, str(error))
     if settings.batch_size > len(data.train):
@@ -102,22 +102,16 @@ def _run(arguments: Arguments, words: list[str]) -> int:
             f"got {settings.batch_size}"
         )
     folder = create(arguments.out, data.name, settings)
-    try:
-        with lock(folder):
-            run = start(folder, data, settings, network, ["python", "-m", "lenet_np.train", *words])
-            return _train(run, network, arguments)
-    except DataError as error:
-        return _fail(1, str(error))
+    with lock(folder):
+        run = start(folder, data, settings, network, ["python", "-m", "lenet_np.train", *words])
+        return _train(run, network, arguments)
 
 
 def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
-    """Train to the last epoch; print, evaluate and record."""
-    folder, settings, data, threads = run.folder, run.settings, run.data, arguments.threads
+    """Train to the last epoch and test; stop where the user or the numbers say so."""
+    folder, step = run.folder, run.checkpoint.state.optimizer.step
     screen = Screen(arguments.quiet, arguments.json)
-    state = run.checkpoint.state
-    steps_per_epoch = -(-len(data.train) // settings.batch_size)
-    steps_left = settings.epochs * steps_per_epoch - state.optimizer.step
-    tensorboard = TensorBoard(folder, state.optimizer.step) if arguments.tensorboard else None
+    tensorboard = TensorBoard(folder, step) if arguments.tensorboard else None
     record = Record(
         run,
         Events(folder, say if arguments.json else None),
@@ -129,45 +123,20 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
     for note in run.notes:
         _warn(note)
     _introduce(run, screen)
-    where = {"folder": str(folder), "step": state.optimizer.step, "epochs": settings.epochs}
-    record.event("resume" if arguments.resume else "start", dataset=data.name, **where)
-
-    bar = ProgressBar(screen.live, settings.epochs, steps_left, settings.batch_size)
-    saved = True
+    where = {"folder": str(folder), "step": step, "epochs": run.settings.epochs}
+    record.event("resume" if arguments.resume else "start", dataset=run.data.name, **where)
     interruption = Interruption()
-    loop = train(network, data.train, settings, state, threads)
     try:
-        with interruption, closing(loop):
-            for state, metrics in loop:
-                record.after_step(state, metrics)
-                bar.step(*metrics[:3])
-                epoch_done = metrics.step == metrics.steps_per_epoch
-                if epoch_done:
-                    validation = evaluate(
-                        network, state.parameters, data.validation, settings.batch_size, threads
-                    )
-                    health = diagnose(
-                        network, state.parameters, data.validation, settings, metrics.epoch
-                    )
-                    record.after_epoch(state, metrics, validation, health)
-                    bar.validation = validation.accuracy
-                    bar.clear()
-                    screen.say(
-                        f"Epoch {metrics.epoch:2d}: validation accuracy "
-                        f"{validation.accuracy:.4f} on {data.name}"
-                    )
-                stop = interruption.status
-                if epoch_done or stop or record.save_is_due(state.optimizer.step):
-                    saved = record.save(state)
-                if stop:
-                    bar.clear()
-                    record.event("interrupted", step=state.optimizer.step, saved=saved)
-                    return _say_how_to_go_on(run, stop, record.saved_step)
+        with interruption:
+            saved, state = _take_steps(run, network, arguments, screen, record, interruption)
+            if state.optimizer.step == _all_steps(run):
+                unsaved = None if saved or record.save(state) else state
+                return _test(run, network, unsaved, arguments, screen, record)
+            record.event("interrupted", step=state.optimizer.step, saved=saved)
+            return _say_how_to_go_on(run, arguments, interruption, record)
     except KeyboardInterrupt:  # The second signal: at once.
-        bar.clear()
-        return _say_how_to_go_on(run, interruption.status or 130, record.saved_step)
+        return _say_how_to_go_on(run, arguments, interruption, record)
     except DivergedError as error:
-        bar.clear()
         record.event("diverged", message=str(error))
         kept = (
             f"the state of step {record.saved_step} is in {folder / LAST}"
@@ -178,9 +147,50 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
     finally:
         if tensorboard is not None:
             tensorboard.close()
-    if not saved:
-        saved = record.save(state)
-    return _test(run, network, state if not saved else None, arguments, screen, record)
+
+
+def _take_steps(
+    run: Run,
+    network: Sequential,
+    arguments: Arguments,
+    screen: Screen,
+    record: Record,
+    interruption: Interruption,
+) -> tuple[bool, State]:
+    """Take all steps, or those until the interruption; say whether the last state is saved."""
+    settings, data, threads = run.settings, run.data, arguments.threads
+    saved, state = True, run.checkpoint.state
+    steps_left = _all_steps(run) - state.optimizer.step
+    bar = ProgressBar(screen.live, settings.epochs, steps_left, settings.batch_size)
+    with bar, closing(train(network, data.train, settings, state, threads)) as loop:
+        for state, metrics in loop:
+            record.after_step(state, metrics)
+            bar.step(*metrics[:3])
+            epoch_done = metrics.step == metrics.steps_per_epoch
+            if epoch_done:
+                validation = evaluate(
+                    network, state.parameters, data.validation, settings.batch_size, threads
+                )
+                health = diagnose(
+                    network, state.parameters, data.validation, settings, metrics.epoch
+                )
+                record.after_epoch(state, metrics, validation, health)
+                bar.validation = validation.accuracy
+                bar.clear()
+                screen.say(
+                    f"Epoch {metrics.epoch:2d}: validation accuracy "
+                    f"{validation.accuracy:.4f} on {data.name}"
+                )
+            stop = interruption.status is not None
+            if epoch_done or stop or record.save_is_due(state.optimizer.step):
+                saved = record.save(state)
+            if stop:
+                break
+    return saved, state
+
+
+def _all_steps(run: Run) -> int:
+    return run.settings.epochs * -(-len(run.data.train) // run.settings.batch_size)
 
 
 def _introduce(run: Run, screen: Screen) -> None:
@@ -198,10 +208,13 @@ def _introduce(run: Run, screen: Screen) -> None:
         screen.say(f"Going on after step {step}, with {run.checkpoint.epoch} epochs completed")
 
 
-def _say_how_to_go_on(run: Run, status: int, saved_step: int) -> int:
-    command = f"python -m lenet_np.train --resume {shlex.quote(str(run.folder))}"
+def _say_how_to_go_on(
+    run: Run, arguments: Arguments, interruption: Interruption, record: Record
+) -> int:
     return _fail(
-        status, f"interrupted; step {saved_step} is saved in {run.folder}. To go on: {command}"
+        interruption.status or 130,
+        f"interrupted; step {record.saved_step} is saved in {run.folder}. "
+        f"To go on: {resume_command(run.folder, arguments)}",
     )
 
 
@@ -240,17 +253,18 @@ def _test(
     )
     if dead := test.dead_classes():
         screen.say(f"Never predicted: {', '.join(map(str, dead))}. {_cure(settings)}")
+    lost = ["the last epochs could not be saved"] if unsaved else []
     try:
         write_json(folder / SUMMARY, summary)
     except DataError as error:
-        return _fail(1, str(error))
-    if unsaved:
-        return _fail(1, f"the last epochs could not be saved; {_kept(folder, record)}")
+        lost.append(str(error))
+    if lost:
+        return _fail(
+            1,
+            f"{'; '.join(lost)}. Step {record.saved_step} is saved. "
+            f"To go on from there: {resume_command(folder, arguments)}",
+        )
     return 0
-
-
-def _kept(folder: Path, record: Record) -> str:
-    return f"step {record.saved_step} is in {folder / LAST}, and --resume goes on from there"
 
 
 def _cure(settings: Settings) -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,6 +148,20 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files that a process was writing when it was killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Locked: the files of a living process must stay.
+    """
+    for name in (CONFIG, METRICS, HISTOGRAMS, LAST, BEST, SUMMARY):
+        for leftover in folder.glob(f".{name}.*.part"):
+            with suppress(OSError):
+                leftover.unlink()
+
+
 def hashes(data: Dataset) -> dict[str, str]:
     """Compute the SHA-256 of each split: of its pixels, then its labels.
 
@@ -222,11 +236,14 @@ def read_config(folder: Path) -> Config:
         settings = content.pop("settings")
         if set(settings) != {field.name for field in fields(Settings)}:
             raise KeyError("settings")
-        dataset, machine = content.pop("dataset"), content.pop("machine")
+        for name, default in asdict(Settings()).items():
+            if type(settings[name]) is not type(default):
+                raise TypeError(f"{name} is {settings[name]!r}")
+        dataset, machine = content.pop("dataset"), dict(content.pop("machine"))
         return Config(
             Settings(**settings), str(dataset["name"]), dict(dataset["sha256"]), machine, content
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
             f"{file} is damaged, or of another version of this program: {error}"
         ) from error

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_np.data.cache import write_atomically
 from lenet_np.ops import Parameters
 from lenet_np.runs.folder import HISTOGRAMS, RunFolderError
 
@@ -33,7 +34,7 @@ class Histograms(NamedTuple):
 
 
 class Recorder:
-    """Appends a record to the file now and then.
+    """Appends a record to the file now and then; one that cannot be written is kept for later.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class Recorder:
     ------
     RunFolderError
         If the file is of another network, or damaged.
-    OSError
+    DataError
         If it cannot be written.
     """
 
@@ -56,15 +57,17 @@ class Recorder:
         self._names = tuple(names)
         self._type = _record_type(self._names)
         if not self._file.exists() or last_step == 0:
-            self._file.write_bytes(_header(self._names))
+            with write_atomically(self._file) as file:
+                file.write(_header(self._names))
         names_there, records, start = _read(self._file)
         if names_there != self._names:
             raise RunFolderError(f"{self._file} is of another network: it holds {names_there}")
         kept = int((records["step"] <= last_step).sum())
         self._end = start + kept * self._type.itemsize
+        self._unwritten: list[bytes] = []
 
     def append(self, step: int, weights: Parameters, gradients: Parameters) -> None:
-        """Append the histograms of all arrays.
+        """Take the histograms of all arrays, to be written by `flush`.
 
         Parameters
         ----------
@@ -72,24 +75,33 @@ class Recorder:
             Steps taken, counted from the start of the run.
         weights, gradients : dicts of arrays
             After the step, and what made it.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; the next call then writes in the same place.
         """
         record = np.zeros((), self._type)
         record["step"] = step
         for kind, arrays in zip(KINDS, (weights, gradients), strict=True):
             for name in self._names:
                 record[kind][name] = _histogram(arrays[name])
+        self._unwritten.append(record.tobytes())
+
+    def flush(self) -> None:
+        """Write the records that are not in the file yet, and force them to the disk.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written; the next call then writes in the same place.
+        """
+        if not self._unwritten:
+            return
+        content = b"".join(self._unwritten)
         with open(self._file, "r+b") as file:
             file.seek(self._end)
-            file.write(record.tobytes())
+            file.write(content)
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        self._end += self._type.itemsize
+        self._end += len(content)
+        self._unwritten.clear()
 
 
 def read_histograms(folder: Path) -> dict[str, Histograms]:

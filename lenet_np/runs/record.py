@@ -19,7 +19,7 @@ from lenet_np.runs.folder import BEST, EVENTS, HISTOGRAMS, LAST, METRICS
 from lenet_np.runs.histograms import Recorder
 from lenet_np.runs.start import Run
 from lenet_np.runs.table import COLUMNS, metrics_row, write_table
-from lenet_np.runs.tensorboard import TensorBoard
+from lenet_np.runs.tensorboard import TensorBoard, TensorBoardError
 from lenet_np.state import State
 from lenet_np.train import StepMetrics
 
@@ -44,7 +44,7 @@ class Record:
 
     Raises
     ------
-    RunFolderError, OSError
+    RunFolderError, DataError
         If the histograms cannot be opened.
     """
 
@@ -65,7 +65,9 @@ class Record:
         self._tensorboard = tensorboard
         parameters, optimizer = run.checkpoint.state
         self._histograms = Recorder(run.folder, list(parameters), optimizer.step)
-        self._best = max((float(row["validation_accuracy"]) for row in run.rows), default=-1.0)
+        accuracies = [float(row["validation_accuracy"]) for row in run.rows]
+        # Without the file, the best of the epochs to come takes its place.
+        self._best = max(accuracies, default=-1.0) if (run.folder / BEST).exists() else -1.0
         self._unwritten_best: Checkpoint | None = None
         self._failing: set[str] = set()
         self._loss_sum = run.checkpoint.loss_sum
@@ -88,9 +90,10 @@ class Record:
             every = metrics.steps_per_epoch
         if every and step % every == 0:
             weights, gradients = state.parameters, metrics.gradients
-            self._attempt(HISTOGRAMS, lambda: self._histograms.append(step, weights, gradients))
-            if self._tensorboard is not None:
-                self._tensorboard.histograms(step, weights, gradients)
+            self._histograms.append(step, weights, gradients)
+            self._attempt(HISTOGRAMS, self._histograms.flush)
+            if (board := self._tensorboard) is not None:
+                self._attempt("tensorboard", lambda: board.histograms(step, weights, gradients))
 
     def after_epoch(
         self, state: State, metrics: StepMetrics, validation: Evaluation, health: Diagnostics
@@ -121,8 +124,9 @@ class Record:
             )
         measured = {name: float(value) for name, value in row.items()}
         self.event("epoch", **(measured | {"epoch": metrics.epoch}))
-        if self._tensorboard is not None:
-            self._tensorboard.epoch(state.optimizer.step, row, state.parameters)
+        if (board := self._tensorboard) is not None:
+            step = state.optimizer.step
+            self._attempt("tensorboard", lambda: board.epoch(step, row, state.parameters))
         self._loss_sum, self._seconds_before = 0.0, 0.0
         self._since = time.monotonic()
 
@@ -165,6 +169,7 @@ class Record:
             self.saved_step = state.optimizer.step
 
         self._saved_at = time.monotonic()
+        self._attempt(HISTOGRAMS, self._histograms.flush)
         return self._attempt(LAST, write)
 
     def event(self, name: str, **content: object) -> None:
@@ -184,10 +189,10 @@ class Record:
         """Write; say once that it fails, and once that it works again."""
         try:
             write()
-        except (DataError, OSError) as error:
+        except (DataError, TensorBoardError, OSError) as error:
             if what not in self._failing:
                 self._failing.add(what)
-                reason = error if isinstance(error, DataError) else f"{what}: {error.strerror}"
+                reason = f"{what}: {error.strerror}" if isinstance(error, OSError) else error
                 self._warn(f"{reason}; training goes on, and it is tried again")
             return False
         if what in self._failing:

@@ -91,6 +91,12 @@ class ProgressBar:
         self._drawn = 0.0
         self.validation: float | None = None  # the last epoch's accuracy
 
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
+
     def step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
         """Count a step, and redraw the bar now and then.
 

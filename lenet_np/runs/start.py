@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,14 +20,17 @@ from lenet_np.runs.folder import (
     BEST,
     LAST,
     METRICS,
+    SUMMARY,
     Config,
     RunExistsError,
     RunFolderError,
     hashes,
     read_config,
+    remove_leftovers,
     write_config,
 )
 from lenet_np.runs.machine import blas, processor
+from lenet_np.runs.screen import complain
 from lenet_np.runs.table import COLUMNS, Row, read_table, write_table
 from lenet_np.runs.threads import cores
 from lenet_np.state import Settings
@@ -76,6 +80,7 @@ def start(
     """
     if (folder / LAST).exists():
         raise RunExistsError(f"{folder} holds a run already ({LAST}): name another folder")
+    remove_leftovers(folder)
     rest = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": words,
@@ -108,10 +113,11 @@ def resume(folder: Path, arguments: Arguments, network: Sequential) -> Run:
     UsageError
         If a setting or the data set that was named is not the run's.
     RunFolderError, CheckpointError
-        If a file is missing or damaged.
+        If a file is missing, damaged or cannot be written.
     DataError
         If the run's data cannot be had, or are others now.
     """
+    remove_leftovers(folder)
     config = read_config(folder)
     settings = _same_settings(config.settings, arguments.given)
     if arguments.dataset not in (None, "auto", config.dataset):
@@ -127,26 +133,24 @@ def resume(folder: Path, arguments: Arguments, network: Sequential) -> Run:
             f"{folder / LAST} is of another run than config.json: "
             f"{_differences(asdict(config.settings), asdict(checkpoint.settings)) or 'data set'}"
         )
-    rows = read_table(folder / METRICS)[: checkpoint.epoch]
-    expected = [str(epoch + 1) for epoch in range(checkpoint.epoch)]
-    if [row.get("epoch") for row in rows] != expected or any(
-        None in (row.get(column) for column in COLUMNS) for row in rows
-    ):
-        raise RunFolderError(
-            f"{folder / METRICS} is damaged: it should hold the epochs 1 to {checkpoint.epoch}"
-        )
-    data = load_dataset(config.dataset, arguments.data_dir)
+    rows = _load_rows(folder, checkpoint.epoch)
+    notes = _check_best(folder, network, checkpoint.epoch)
+    data = load_dataset(config.dataset, arguments.data_dir, complain)
     changed = [name for name, value in hashes(data).items() if config.sha256.get(name) != value]
     if changed:
         raise DataError(
             f"the {config.dataset} data are not those that the run was started with: "
             f"another SHA-256 of {', '.join(changed)}"
         )
-    notes = []
     if difference := _differences(_decisive(config.machine), _decisive(_machine())):
         notes.append(f"not as at the start, so the last bits may differ: {difference}")
     if settings != config.settings:
-        write_config(folder, config._replace(settings=settings))
+        try:
+            with suppress(OSError):
+                (folder / SUMMARY).unlink(missing_ok=True)  # of fewer epochs
+            write_config(folder, config._replace(settings=settings))
+        except DataError as error:
+            raise RunFolderError(str(error)) from error
     return Run(folder, settings, data, checkpoint, rows, notes)
 
 
@@ -171,6 +175,36 @@ def _load_last(folder: Path, network: Sequential) -> Checkpoint:
         raise CheckpointError(
             f"{error}. {BEST} is whole: to go on from epoch {epoch}, copy it to {LAST}"
         ) from None
+
+
+def _load_rows(folder: Path, epochs: int) -> list[Row]:
+    """Read the rows of the completed epochs; those of later ones are measured again."""
+    file = folder / METRICS
+    try:
+        rows = read_table(file)[:epochs]
+        numbers = [[float(row[column]) for column in COLUMNS] for row in rows]
+    except OSError as error:
+        raise RunFolderError(f"cannot read {file}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError) as error:  # no number, no cell, no column
+        raise RunFolderError(f"{file} is damaged: {error}") from error
+    if [row[0] for row in numbers] != list(range(1, epochs + 1)):
+        raise RunFolderError(f"{file} is damaged: it should hold the epochs 1 to {epochs}")
+    return rows
+
+
+def _check_best(folder: Path, network: Sequential, epochs: int) -> list[str]:
+    """Refuse a damaged `best.npz`; return a note if one should be there and is missing."""
+    file = folder / BEST
+    if file.exists():
+        try:
+            load(file, network)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}. {LAST} is whole: to go on without the best epoch so far, remove {BEST}"
+            ) from None
+    elif epochs:
+        return [f"{BEST} is missing: the best of the epochs to come will take its place"]
+    return []
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:

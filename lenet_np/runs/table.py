@@ -35,11 +35,19 @@ def read_table(file: Path) -> list[Row]:
     Returns
     -------
     list of dict
+
+    Raises
+    ------
+    ValueError
+        If it is no text, or no table.
     """
     if not file.exists():
         return []
     with open(file, newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
+        try:
+            return list(csv.DictReader(lines))
+        except csv.Error as error:
+            raise ValueError(f"{file} is no table: {error}") from error
 
 
 def write_table(file: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
