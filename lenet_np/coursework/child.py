@@ -98,19 +98,33 @@ def _look_at(file: Path) -> dict[str, Any]:
     return {
         "layout": _layout_of(tree),
         "functions": sorted(name for name, value in vars(module).items() if callable(value)),
+        "unwritten": sorted(_unwritten(tree)),
         "package_imports": sorted(_lines_that_import_the_package(tree)),
     }
 
 
 def _layout_of(tree: ast.Module) -> str | None:
+    layout = None
     for node in tree.body:
         if (
             isinstance(node, ast.Assign)
             and any(isinstance(t, ast.Name) and t.id == "LAYOUT" for t in node.targets)
             and isinstance(node.value, ast.Constant)
         ):
-            return str(node.value.value)
-    return None
+            layout = str(node.value.value)
+    return layout
+
+
+def _unwritten(tree: ast.Module) -> set[str]:
+    """Name the functions that are still as the exercise file had them."""
+    # The last definition of a name counts.
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {
+        name
+        for name, node in functions.items()
+        if ast.unparse(node.body[-1]) == "raise NotImplementedError"
+        and all(isinstance(statement, ast.Expr) for statement in node.body[:-1])
+    }
 
 
 def _lines_that_import_the_package(tree: ast.Module) -> set[int]:

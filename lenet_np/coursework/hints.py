@@ -13,7 +13,8 @@ HINTS = {
     "batch-mean": "The gradient is that of a sum over the batch. Where do you average?",
     "transposed": "Write the shapes under the matrix product. Which order gives the right shape, "
     "and does it also add over the right axis?",
-    "flipped-kernel": "Take an image that is 1 in one pixel. Which weight meets it at which output?",
+    "flipped-kernel": "Take an image that is 1 in one pixel. Which weight meets it, and at which "
+    "output?",
     "overwrite-overlap": "A pixel seen by several windows adds to several outputs. What happens "
     "to the first share when the second arrives?",
     "border": "Look at the pixels at the edge: what was done to them before the windows, and what "

@@ -63,7 +63,7 @@ def _check_dense(exercise: Exercise) -> None:
         ),
         ("x", "weight", "bias"),
         lambda *given: exercise.solution["dense_forward"](*given)[0],
-        batch_axis=features.place_of(1),
+        batch_axis=exercise.layout.batch_axis,
     )
 
 
@@ -94,9 +94,9 @@ def relu_backward(dy, cache):
 
 def _check_relu(exercise: Exercise) -> None:
     features, images = exercise.layout.features, exercise.layout.images
-    for case, x, batch_axis in (
-        ("features", features.from_package(_distinct(1, 5, 4)), features.place_of(1)),
-        ("images", images.from_package(_distinct(2, 2, 3, 4, 2)), images.place_of(3)),
+    for case, x in (
+        ("features", features.from_package(_distinct(1, 5, 4))),
+        ("images", images.from_package(_distinct(2, 2, 3, 4, 2))),
     ):
         check_gradients(
             f"{case} of shape {x.shape}",
@@ -105,7 +105,7 @@ def _check_relu(exercise: Exercise) -> None:
             (x,),
             ("x",),
             lambda x: np.maximum(x, 0),
-            batch_axis=batch_axis,
+            batch_axis=exercise.layout.batch_axis,
         )
 
 
@@ -217,7 +217,7 @@ def _check_conv2d(exercise: Exercise) -> None:
             ),
             ("x", "weight", "bias"),
             lambda *given, how=how: exercise.solution["conv2d_forward"](*given, *how)[0],
-            batch_axis=images.place_of(3),
+            batch_axis=exercise.layout.batch_axis,
         )
 
 
@@ -267,7 +267,7 @@ def _check_max_pool(exercise: Exercise) -> None:
             (images.from_package(_distinct(8, *image)),),
             ("x",),
             lambda x, how=how: exercise.solution["max_pool_forward"](x, *how)[0],
-            batch_axis=images.place_of(3),
+            batch_axis=exercise.layout.batch_axis,
         )
     _check_ties(exercise.layout, forward, backward)
 

@@ -99,6 +99,11 @@ class Layout:
     noise: Axes  # of (K, n, N)
     columns: Columns
 
+    @property
+    def batch_axis(self) -> int:
+        """The axis of the batch, in whatever has one: the first or the last."""
+        return -1 if self.images.place_of(3) == 3 else 0
+
 
 LAYOUTS = {
     layout.name: layout

@@ -108,7 +108,7 @@ def mark(
         nothing = tuple(_task_mark(name, FAILED, ()) for name in tasks)
         return Mark(file.name, layout, finding, loaded.output, (), nothing)
     layout = layout or str(loaded.result["layout"])
-    marks = tuple(_mark_tasks(file, tasks, layout, loaded.result["functions"], limits))
+    marks = tuple(_mark_tasks(file, tasks, layout, loaded.result, limits))
     return Mark(file.name, layout, None, "", tuple(_notes(loaded.result, limits)), marks)
 
 
@@ -135,13 +135,20 @@ def _notes(loaded: dict[str, Any], limits: Limits) -> Iterator[str]:
 
 
 def _mark_tasks(
-    file: Path, tasks: Sequence[str], layout: str, functions: Sequence[str], limits: Limits
+    file: Path, tasks: Sequence[str], layout: str, loaded: dict[str, Any], limits: Limits
 ) -> Iterator[TaskMark]:
     for name in tasks:
-        missing = [f for f in TASKS[name].functions if f not in functions]
-        if missing:
-            remark = Remark("not-written", f"{' and '.join(missing)} cannot be found in the file")
-            yield _task_mark(name, NOT_ATTEMPTED, (remark,))
+        remarks = [
+            Remark("not-written", f"{function} {problem}")
+            for function in TASKS[name].functions
+            for problem in (
+                "cannot be found in the file" * (function not in loaded["functions"]),
+                "is not written yet" * (function in loaded["unwritten"]),
+            )
+            if problem
+        ]
+        if remarks:
+            yield _task_mark(name, NOT_ATTEMPTED, remarks)
             continue
         answer = run({"file": str(file), "task": name, "layout": layout}, limits)
         remarks = [Remark(**remark) for remark in answer.result.get("remarks", ())]

@@ -135,9 +135,7 @@ class _Screen:
     def text(self) -> str:
         text = self.kept.decode("utf-8", "replace").replace("\r\n", "\n")
         # A student's escape codes must not repaint the terminal of whoever marks.
-        return "".join(
-            c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-        )
+        return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

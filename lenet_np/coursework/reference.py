@@ -143,8 +143,9 @@ def _training(layout: Layout) -> Functions:
         sigma: float,
     ) -> Array:
         def every_sample(perturbed: Array, one_hot: Array) -> Array:
-            samples = [features.from_package(l) for l in perturbed.swapaxes(0, 1)]
-            return np.stack([loss(l, features.from_package(one_hot[:, 0])) for l in samples])
+            theirs = features.from_package(one_hot[:, 0])
+            samples = perturbed.swapaxes(0, 1)
+            return np.stack([loss(features.from_package(logits), theirs) for logits in samples])
 
         _, gradient = estimator(
             every_sample,

@@ -17,9 +17,9 @@ from lenet_np.coursework.tasks import TASKS
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of each task, and mark it where the plugin has registered the markers."""
     if metafunc.config.getoption("student", None) is None:
-        metafunc.parametrize("task", TASKS)
+        metafunc.parametrize("task", list(TASKS))
     else:
-        marked = (pytest.param(name, marks=getattr(pytest.mark, name)) for name in TASKS)
+        marked = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in TASKS]
         metafunc.parametrize("task", marked)
 
 

@@ -74,6 +74,7 @@ def _check_cross_entropy(exercise: Exercise) -> None:
         (small,),
         ("logits",),
         lambda logits: right(logits)[0],
+        batch_axis=exercise.layout.batch_axis,
     )
     large = 1000 * small
     loss, dlogits = loss_and_gradient(large.copy())
@@ -251,11 +252,11 @@ def _check_estimator(exercise: Exercise, function: str, baseline: bool) -> None:
     ]
     for ours in (cross_entropy, zero_one_loss):
 
-        def loss(l: Array, y: Array, ours: Any = ours) -> Array:
+        def loss(logits: Array, labels: Array, ours: Any = ours) -> Array:
             to_package = layout.features.to_package
-            require_array("the logits that loss is given", l, given[0].shape)
-            require_array("the labels that loss is given", y, given[1].shape)
-            values: Array = ours(to_package(l), to_package(y))
+            require_array("the logits that loss is given", logits, given[0].shape)
+            require_array("the labels that loss is given", labels, given[1].shape)
+            values: Array = ours(to_package(logits), to_package(labels))
             return values
 
         copies = [array.copy() for array in given]
