@@ -6,11 +6,10 @@ import os
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lenet_np.data import mnist
-from lenet_np.gradcheck import check_gradient
+from lenet_np.gradcheck import check as check_gradient
 
 ERRORS = pytest.StashKey[dict[str, float]]()
 
@@ -26,14 +25,14 @@ def gradient_errors(request) -> dict[str, float]:
 
 @pytest.fixture
 def check(gradient_errors):
-    """`check_gradient` with a fixed random upstream, entered into the table under ``name``."""
+    """`gradcheck.check`, which must pass; its error is entered into the table under ``name``."""
 
-    def run(name, function, inputs, gradients_of, **options):
-        rng = np.random.default_rng(20)
-        reports = check_gradient(name, function, inputs, gradients_of, rng, **options)
-        worst = max(report.relative_error for report in reports)
+    def run(name, forward, backward, inputs, **options):
+        report = check_gradient(forward, backward, inputs, seed=20, **options)
+        report.raise_if_failed()
+        worst = max(entry.relative_error for entry in report.inputs)
         gradient_errors[name] = max(worst, gradient_errors.get(name, 0.0))
-        return reports
+        return report
 
     return run
 

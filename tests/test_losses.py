@@ -72,9 +72,11 @@ def test_the_gradient_of_the_cross_entropy(check):
     labels = one_hot([0, 9, 4, 4, 7, 1])
     check(
         "cross_entropy",
-        lambda logits: losses.cross_entropy(logits, labels),
-        [logits],
-        lambda dloss: [dloss * losses.cross_entropy_gradient(logits, labels)],
+        losses.cross_entropy,
+        lambda dloss, *inputs: dloss * losses.cross_entropy_gradient(*inputs),
+        [logits, labels],
+        cache="none",
+        constants=[1],
     )
     sums = losses.cross_entropy_gradient(logits, labels).sum(axis=0)
     np.testing.assert_allclose(sums, 0, atol=1e-15)
@@ -85,12 +87,13 @@ def test_the_gradient_of_the_squared_error(check):
     logits, targets = rng.standard_normal((2, 10, 6))
     check(
         "squared_error",
-        lambda logits, targets: losses.squared_error(logits, targets),
-        [logits, targets],
-        lambda dloss: [
+        losses.squared_error,
+        lambda dloss, logits, targets: [
             dloss * losses.squared_error_gradient(logits, targets),
             -dloss * losses.squared_error_gradient(logits, targets),
         ],
+        [logits, targets],
+        cache="none",
     )
 
 

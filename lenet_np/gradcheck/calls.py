@@ -1,0 +1,314 @@
+"""Running code that may do anything: write into its inputs, forget, raise, return nonsense.
+
+Every call gets copies, so nothing that the code does to them changes a later call, and a look at
+the copies afterwards shows whether it did. What goes wrong becomes a `Finding` with the line.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.gradcheck.report import Finding
+
+Array = NDArray[np.float64]
+STYLES = ("returned", "kept", "none")
+#: Lines in these folders are not the student's.
+_HERE = str(Path(__file__).parent)
+_NUMPY = str(Path(np.__file__).parent)
+_STANDARD = sysconfig.get_paths()["stdlib"]
+_PACKAGES = "site-packages"
+
+
+class MisbehaviourError(Exception):
+    """The checked code did something after which nothing can be computed."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+class Pair:
+    """A forward and a backward pass of any of the three styles, called the same way.
+
+    Parameters
+    ----------
+    forward, backward : functions
+    style : "returned", "kept" or "none"
+        Where the backward pass has its knowledge from: a cache that forward returned, an object
+        that remembers, or the inputs.
+    names : names of the inputs
+    """
+
+    def __init__(self, forward: Any, backward: Any, style: str, names: Sequence[str]) -> None:
+        self.forward, self.backward, self.style, self.names = forward, backward, style, names
+        #: What was seen without being looked for, each thing once.
+        self.seen: dict[tuple[str, str | None, str], Finding] = {}
+
+    def value(self, inputs: Sequence[Any]) -> Array:
+        """Compute the outputs.
+
+        Parameters
+        ----------
+        inputs : arrays
+
+        Returns
+        -------
+        float64 array, a copy
+
+        Raises
+        ------
+        MisbehaviourError
+        """
+        return self.run(inputs)[0]
+
+    def run(self, inputs: Sequence[Any]) -> tuple[Array, Any]:
+        """Compute the outputs, and keep what backward needs to know.
+
+        Parameters
+        ----------
+        inputs : arrays
+
+        Returns
+        -------
+        y : float64 array, a copy
+        cache : whatever `pull_back` is to be given
+
+        Raises
+        ------
+        MisbehaviourError
+        """
+        given = [x.copy() for x in inputs]
+        result = call("forward", self.forward, *given)
+        self._look(inputs, given, "forward", self.names, lambda read: self.forward(*read))
+        cache: Any = None
+        if self.style == "returned":
+            if not isinstance(result, (tuple, list)) or len(result) != 2:
+                raise MisbehaviourError(
+                    Finding(
+                        "cache",
+                        None,
+                        f"forward must return the pair (y, cache), got {describe(result)}",
+                    )
+                )
+            result, cache = result
+        return as_output(result), cache
+
+    def pull_back(self, dy: Array, cache: Any, inputs: Sequence[Any]) -> Any:
+        """Call backward right after `run`.
+
+        Parameters
+        ----------
+        dy : array, shape of the outputs
+        cache : from `run`
+        inputs : arrays, the same as for `run`
+
+        Returns
+        -------
+        whatever backward returned
+
+        Raises
+        ------
+        MisbehaviourError
+        """
+        originals = [dy, *inputs] if self.style == "none" else [dy]
+        given = [x.copy() for x in originals]
+        extra = [cache] if self.style == "returned" else []
+        result = call("backward", self.backward, *given, *extra)
+        # Gradients may be views of what was given: a later call must not change them.
+        result = _copied(result)
+        self._look(
+            originals,
+            given,
+            "backward",
+            ["dy", *self.names],
+            lambda read: self.backward(*read, *extra),
+        )
+        return result
+
+    def gradients(self, inputs: Sequence[Any], dy: Array) -> Any:
+        """Run forward and then backward.
+
+        Parameters
+        ----------
+        inputs : arrays
+        dy : array
+
+        Returns
+        -------
+        whatever backward returned
+
+        Raises
+        ------
+        MisbehaviourError
+        """
+        _, cache = self.run(inputs)
+        return self.pull_back(dy, cache, inputs)
+
+    def _look(
+        self,
+        originals: Sequence[Any],
+        given: Sequence[Any],
+        function: str,
+        names: Sequence[str],
+        again: Callable[[list[Any]], Any],
+    ) -> None:
+        """Note which of the given arrays were changed in place, and by which line."""
+        for original, copy, name in zip(originals, given, names, strict=False):
+            if np.array_equal(original, copy):
+                continue
+            key = ("in-place", name, function)
+            if key in self.seen:
+                continue
+            # Given arrays that refuse to be written to, the code names its own line.
+            locked = [x.copy() for x in originals]
+            for x in locked:
+                x.flags.writeable = False
+            line = None
+            try:
+                again(locked)
+            except ValueError as error:
+                line = line_of(error.__traceback__)
+            except Exception:
+                pass  # It has been seen to work on arrays that can be written to.
+            self.seen[key] = Finding(
+                "in-place",
+                None if name == "dy" else name,
+                f"{function} changes {name} in place: whoever called it still needs the old "
+                f"values; make a new array",
+                line,
+            )
+
+
+def call(role: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function and turn an exception into a finding with the line that raised it.
+
+    Parameters
+    ----------
+    role : str
+        "forward" or "backward", for the message.
+    function : any callable
+
+    Returns
+    -------
+    whatever it returns
+
+    Raises
+    ------
+    MisbehaviourError
+        For every exception but KeyboardInterrupt.
+    """
+    try:
+        return function(*arguments)
+    except (Exception, SystemExit) as error:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise MisbehaviourError(
+            Finding("exception", None, f"{role} raised {text}", line_of(error.__traceback__))
+        ) from error
+
+
+def line_of(traceback: TracebackType | None) -> str | None:
+    """Find the innermost line that is neither NumPy's, nor Python's, nor of this package.
+
+    Parameters
+    ----------
+    traceback : of an exception
+
+    Returns
+    -------
+    str : "file.py:12: source", or None
+    """
+    found = None
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        ours = file.startswith((_HERE, _NUMPY)) or (
+            file.startswith(_STANDARD) and _PACKAGES not in file
+        )
+        if not ours and not (found and _PACKAGES in file):
+            source = linecache.getline(file, traceback.tb_lineno).strip()
+            found = f"{Path(file).name}:{traceback.tb_lineno}: {source}".rstrip(": ")
+        traceback = traceback.tb_next
+    return found
+
+
+def as_output(result: Any) -> Array:
+    """Take what forward returned for y, or say what is wrong with it.
+
+    Parameters
+    ----------
+    result : anything
+
+    Returns
+    -------
+    float64 array, a copy
+
+    Raises
+    ------
+    MisbehaviourError
+    """
+    problem = wrong_type(result, "y")
+    if problem is None:
+        y = np.array(result)
+        if not np.isfinite(y).all():
+            problem = Finding("nan", None, f"y of forward has {not_finite(y)}")
+    if problem is not None:
+        raise MisbehaviourError(problem)
+    return y
+
+
+def wrong_type(value: Any, what: str) -> Finding | None:
+    """Say what is wrong with the type of a result, or give None.
+
+    Parameters
+    ----------
+    value : anything
+    what : str, what it should be
+
+    Returns
+    -------
+    Finding or None
+    """
+    if value is None:
+        return Finding("none", None, f"{what} is None: is a return missing?")
+    if not isinstance(value, (np.ndarray, np.generic, float, int)):
+        return Finding("dtype", None, f"{what} must be a NumPy array, got {describe(value)}")
+    dtype = np.asarray(value).dtype
+    if dtype == np.float64:
+        return None
+    reason = "a copy in fewer digits was made on the way"
+    if dtype.kind in "iub":
+        reason = "whole numbers cut off the rest; make the array with dtype float64"
+    return Finding("dtype", None, f"{what} must be float64 like the inputs, got {dtype}: {reason}")
+
+
+def not_finite(values: Array) -> str:
+    """Count what is not finite and say where the first is."""
+    wrong = ~np.isfinite(values)
+    first = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f"{np.count_nonzero(wrong)} of {wrong.size} values nan or inf, the first at {first}"
+
+
+def describe(value: Any) -> str:
+    """Name a value that is not what was expected, shortly."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    if isinstance(value, (tuple, list, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _copied(result: Any) -> Any:
+    if isinstance(result, np.ndarray):
+        return result.copy()
+    if isinstance(result, dict):
+        return {key: _copied(value) for key, value in result.items()}
+    if isinstance(result, (tuple, list)):
+        return [_copied(value) for value in result]
+    return result

@@ -1,0 +1,286 @@
+"""Numerical derivatives: central differences, extrapolated, with an estimate of their own error.
+
+f(x + h) - f(x - h) over 2h errs by h² f'''/6. Richardson: the same with h/2 errs by a quarter of
+that, so (4 D(h/2) - D(h))/3 has no h² term left; a third step takes the h⁴ term away as well, and
+shows whether the numbers settle. They do not where the function has a kink within the step: then
+the step is made smaller, and where that does not help the entry lies at a kink.
+
+Everything is a vector: one entry of an input moves, and all outputs are differentiated at once.
+That is a column of the Jacobian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.gradcheck.kinks import bend, settled
+
+Array = NDArray[np.float64]
+#: A function of arrays that gives one array; NaN where it cannot be computed.
+Function = Callable[[Sequence[Any]], Array]
+
+EPSILON = float(np.finfo(np.float64).eps)
+#: The first step, in units of max(1, |x|): a power of two, so that little is lost in x + h.
+STEP = 2.0**-10
+SHRINK = 4.0
+#: How often the step is made smaller, at most to 2e-7 of the size of the input.
+LEVELS = 7
+
+
+class Slope(NamedTuple):
+    """The derivative of all outputs along one direction."""
+
+    value: Array  # (M,), NaN at a kink
+    error: Array  # (M,), an estimate of its error
+    right: Array  # (M,), the slope on the side of +h, for the last step tried
+    left: Array  # (M,), the slope on the side of -h
+    level: int  # how often the step was made smaller
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the differences settled."""
+        return bool(np.isfinite(self.value).all())
+
+
+class Jacobian(NamedTuple):
+    """The derivatives of all outputs by some entries of an input."""
+
+    entries: NDArray[np.intp]  # (n,), flat indices into the input
+    values: Array  # (M, n), NaN in the columns of kinks
+    errors: Array  # (M, n), estimates
+    right: Array  # (M, n), slopes on the side of +h
+    left: Array  # (M, n), slopes on the side of -h
+
+    @property
+    def smooth(self) -> NDArray[np.bool_]:
+        """Which columns have a derivative: (n,)."""
+        return np.asarray(np.isfinite(self.values).all(axis=0), dtype=np.bool_)
+
+    def pull_back(self, upstream: Array) -> tuple[Array, Array]:
+        """Multiply an upstream gradient into the Jacobian: dx = Jᵀ dy, and the error of that.
+
+        Parameters
+        ----------
+        upstream : (M,) or the shape of the outputs
+
+        Returns
+        -------
+        gradient, error : (n,), NaN at kinks
+        """
+        weights = upstream.reshape(-1)
+        error = np.sqrt(np.square(weights[:, np.newaxis] * self.errors).sum(axis=0))
+        return weights @ self.values, error
+
+
+def relative_error(analytic: Array, numeric: Array) -> float:
+    """Compare two gradients by their norms: |a - n| / max(|a| + |n|, tiny).
+
+    It lies between 0 (equal) and 1 (opposite, or one of them zero). A factor of 1 + d between
+    the two gives about d/2.
+
+    Parameters
+    ----------
+    analytic, numeric : arrays of one shape
+
+    Returns
+    -------
+    float
+    """
+    tiny = float(np.finfo(np.float64).tiny)  # only so that two zero gradients are equal
+    scale = float(np.linalg.norm(analytic) + np.linalg.norm(numeric))
+    return float(np.linalg.norm(analytic - numeric)) / max(scale, tiny)
+
+
+def rounding(function: Function, inputs: Sequence[Any], here: Array, rng: Any) -> Array:
+    """Measure how far each output moves when the inputs move by their last digit.
+
+    No difference of the outputs says anything below this. What the function subtracts inside,
+    and so loses, is in it.
+
+    Parameters
+    ----------
+    function : Function
+    inputs : arrays
+    here : (M,), the outputs
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (M,), at least one unit in the last place of each output.
+    """
+    noise = EPSILON * np.abs(here)
+    for _ in range(3):
+        moved = [
+            x * (1 + EPSILON * rng.integers(-1, 2, x.shape)) if x.dtype == np.float64 else x
+            for x in inputs
+        ]
+        change = np.abs(function(moved).reshape(-1) - here)
+        noise = np.maximum(noise, np.where(np.isfinite(change), change, 0))
+    return noise
+
+
+def slope(
+    value_at: Callable[[float], Array],
+    here: Array,
+    noise: Array,
+    step: float,
+    level: int = 0,
+    levels: int = LEVELS,
+) -> Slope:
+    """Differentiate a curve of outputs at 0, with the largest step at which it is smooth.
+
+    Parameters
+    ----------
+    value_at : function of the offset t, giving (M,)
+    here : (M,), its value at 0
+    noise : (M,), from `rounding`
+    step : float
+        The first step; the units of t.
+    level : int
+        How often it is made smaller before the first try.
+    levels : int
+        How often at most.
+
+    Returns
+    -------
+    Slope
+    """
+    right = left = np.full(here.shape, np.nan)
+    for tried in range(level, levels):
+        h = step / SHRINK**tried
+        floor = 32 * noise / h
+        ahead, behind = value_at(h), value_at(-h)
+        ahead2, behind2 = value_at(h / 2), value_at(-h / 2)
+        coarse, fine = (ahead - behind) / (2 * h), (ahead2 - behind2) / h
+        right, left = (ahead2 - here) / (h / 2), (here - behind2) / (h / 2)
+        first = (4 * fine - coarse) / 3
+        if not settled(bend(here, ahead, behind, ahead2, behind2, h), first, floor):
+            continue
+        if (np.abs(fine - coarse) <= floor).all():  # linear here: nothing to extrapolate
+            return Slope(first, np.abs(fine - coarse) + noise / h, right, left, tried)
+        finest = (value_at(h / 4) - value_at(-h / 4)) / (h / 2)
+        second = (4 * finest - fine) / 3
+        if settled(second - first, second, floor):
+            error = np.abs(second - first) + noise / h
+            return Slope((16 * second - first) / 15, error, right, left, tried)
+    nothing = np.full(here.shape, np.nan)
+    return Slope(nothing, nothing, right, left, levels - 1)
+
+
+def jacobian(
+    function: Function,
+    inputs: Sequence[Any],
+    position: int,
+    entries: Sequence[int] | NDArray[np.intp] | None = None,
+    noise: Array | None = None,
+) -> Jacobian:
+    """Differentiate all outputs by entries of one input.
+
+    Parameters
+    ----------
+    function : function of the list of inputs, giving an array of any shape
+    inputs : arrays; the one to differentiate by in float64
+    position : int
+        Which input.
+    entries : (n,) flat indices, optional
+        All entries if left out.
+    noise : (M,), optional
+        What `rounding` measured; the last place of the outputs if left out.
+
+    Returns
+    -------
+    Jacobian
+    """
+    x = inputs[position]
+    here = np.asarray(function(inputs)).reshape(-1)
+    noise = EPSILON * np.abs(here) if noise is None else noise
+    chosen = np.arange(x.size) if entries is None else np.asarray(entries, np.intp)
+    parts = [np.empty((here.size, len(chosen))) for _ in range(4)]
+    level = 0
+    # Where the numbers are small, the function may bend on a small scale.
+    size = min(float(np.sqrt(np.mean(x**2))), 1.0)
+    more = int(np.ceil(-np.log2(size) / 2)) if size > 1e-150 else 0
+    for column, entry in enumerate(chosen):
+        found = slope(
+            along(function, inputs, position, [int(entry)]),
+            here,
+            noise,
+            STEP * max(1.0, 2.0 ** np.ceil(np.log2(max(abs(x.flat[entry]), 1e-300)))),
+            level,
+            LEVELS + more,
+        )
+        for part, values in zip(parts, found[:4], strict=True):
+            part[:, column] = values
+        # The neighbours most likely need as small a step; after a kink, start again.
+        level = max(found.level - 1, 0) if found.smooth else level
+    return Jacobian(chosen, *parts)
+
+
+def along(
+    function: Function, inputs: Sequence[Any], position: int, entries: Sequence[int]
+) -> Callable[[float], Array]:
+    """Make the curve t -> outputs, where the given entries of one input move by t together.
+
+    Parameters
+    ----------
+    function : Function
+    inputs : arrays
+    position : int
+    entries : flat indices
+
+    Returns
+    -------
+    function of t, giving (M,)
+    """
+
+    def value_at(offset: float) -> Array:
+        moved = inputs[position].copy(order="C")
+        moved.reshape(-1)[list(entries)] += offset
+        arguments = [*inputs[:position], moved, *inputs[position + 1 :]]
+        return function(arguments).reshape(-1)
+
+    return value_at
+
+
+def complex_step(
+    function: Callable[[Sequence[Any]], Any], inputs: Sequence[Any], position: int, found: Jacobian
+) -> Jacobian | None:
+    """Differentiate without a difference, f'(x) = Im f(x + ih)/h: there is nothing to cancel.
+
+    It works for functions that are made of analytic operations and take complex numbers, and
+    knows nothing of kinks: it only sharpens a Jacobian from differences, where they settled.
+
+    Parameters
+    ----------
+    function : like `Function`, called with a complex input; may raise anything
+    inputs, position : as in `jacobian`
+    found : Jacobian
+        From differences; the answer must agree with it within its errors.
+
+    Returns
+    -------
+    Jacobian, or None where the function is not one of these.
+
+    Source: Squire & Trapp 1998, Using complex variables to estimate derivatives of real functions.
+    """
+    h = 1e-30
+    values = found.values.copy()
+    for column in np.flatnonzero(found.smooth):
+        moved = inputs[position].astype(np.complex128)
+        moved.reshape(-1)[found.entries[column]] += 1j * h
+        try:
+            result = np.asarray(function([*inputs[:position], moved, *inputs[position + 1 :]]))
+        except Exception:
+            return None
+        if result.dtype != np.complex128 or result.size != len(values):
+            return None
+        values[:, column] = result.reshape(-1).imag / h
+    smooth = found.smooth
+    difference = np.abs(values - found.values)[:, smooth]
+    if not (difference <= 100 * found.errors[:, smooth]).all():
+        return None
+    return found._replace(values=values, errors=EPSILON * np.abs(values))
