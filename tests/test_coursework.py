@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -377,6 +378,8 @@ def test_every_code_has_a_hint():
     """And none gives the code away: a hint is a question or a pointer, without an equation."""
     codes = {code for _, code, _ in MATHEMATICS.values()}
     codes |= {code for task in TASKS.values() for code in task.hints}
+    for source in (ROOT / "lenet_np" / "gradcheck").rglob("*.py"):
+        codes |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
     for code in codes:
         assert hint("conv2d", code)
     for text in HINTS.values():
@@ -641,3 +644,91 @@ def test_pytest_without_a_file_skips(tmp_path, installed):
     ran = run_pytest(tmp_path, installed, "-rs", "-W", "error", "--strict-markers")
     assert f"{len(TASKS)} skipped" in ran.stdout, ran.stdout + ran.stderr
     assert "name it with --student FILE" in ran.stdout
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "coursework.md").read_text(encoding="utf-8")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def run_console(block, folder):
+    """Run the commands of a console block and put their output below each, as on the page."""
+    lines = []
+    for command in (line for line in block.splitlines() if line.startswith("$ ")):
+        words = command.removeprefix("$ python ").split()
+        ran = subprocess.run(
+            [sys.executable, *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+        lines += [command, *ran.stdout.replace("week1\\", "week1/").splitlines()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def put_functions(source, text):
+    """Write functions in the place of those of the same names."""
+    lines = source.splitlines(keepends=True)
+    new = {node.name: ast.get_source_segment(text, node) for node in ast.parse(text).body}
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.FunctionDef) and node.name in new:
+            lines[node.lineno - 1 : node.end_lineno] = [new[node.name] + "\n"]
+    return "".join(lines)
+
+
+def apply_diff(source, diff):
+    """Replace the lines with a minus by those with a plus."""
+    old, new = (
+        "".join(f"{line[1:]}\n" for line in diff.splitlines() if line[0] == sign) for sign in "-+"
+    )
+    assert source.count(old) == 1
+    return source.replace(old, new)
+
+
+def walk(page, folder):
+    """Walk the student's path on the page again, and write what the commands say now."""
+    exercise_file = folder / "week1" / "exercise.py"
+
+    def again(match):
+        language, block = match.groups()
+        if language == "console":
+            block = run_console(block, folder)
+        elif language in ("python", "diff"):
+            change = put_functions if language == "python" else apply_diff
+            source = exercise_file.read_text(encoding="utf-8")
+            exercise_file.write_text(change(source, block), encoding="utf-8")
+        return f"```{language}\n{block}```"
+
+    path, *rest = page.partition("## For the instructor")
+    return "".join([FENCE.sub(again, path), *rest])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the report has a line on memory")
+def test_the_page_shows_what_happens(tmp_path):
+    """If only words have changed: ``python tests/test_coursework.py`` writes the page anew."""
+    assert walk(PAGE, tmp_path) == PAGE
+    assert PAGE.count("0 of 20 points\n") == 5  # and one of 20
+
+
+def test_the_page_makes_a_table_of_points(student, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", str(student()), "--task", "relu", "dense", "--json"]) == 0
+    Path("marks.jsonl").write_text(capsys.readouterr().out)
+    (snippet,) = (text for language, text in FENCE.findall(PAGE) if "import csv" in text)
+    exec(snippet, {})
+    assert Path("points.csv").read_text().strip().endswith("exercise.py,15,5,10")
+
+
+def test_the_plan_on_the_page_has_every_task():
+    rows = "\n".join(line for line in PAGE.splitlines() if line.startswith("|"))
+    assert all(re.search(rf"\b{name}\b", rows) for name in TASKS)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temporary:
+        (ROOT / "docs" / "coursework.md").write_text(walk(PAGE, Path(temporary)), encoding="utf-8")

@@ -138,15 +138,7 @@ def _mark_tasks(
     file: Path, tasks: Sequence[str], layout: str, loaded: dict[str, Any], limits: Limits
 ) -> Iterator[TaskMark]:
     for name in tasks:
-        remarks = [
-            Remark("not-written", f"{function} {problem}")
-            for function in TASKS[name].functions
-            for problem in (
-                "cannot be found in the file" * (function not in loaded["functions"]),
-                "is not written yet" * (function in loaded["unwritten"]),
-            )
-            if problem
-        ]
+        remarks = list(_missing(TASKS[name].functions, loaded))
         if remarks:
             yield _task_mark(name, NOT_ATTEMPTED, remarks)
             continue
@@ -158,6 +150,15 @@ def _mark_tasks(
         if any(remark.code == "not-written" for remark in remarks):
             status = NOT_ATTEMPTED
         yield _task_mark(name, status, remarks, answer.output, answer.cut)
+
+
+def _missing(functions: Sequence[str], loaded: dict[str, Any]) -> Iterator[Remark]:
+    """Say which functions need not be run to know that they are not there."""
+    for function in functions:
+        if function not in loaded["functions"]:
+            yield Remark("not-written", f"{function} cannot be found in the file")
+        elif function in loaded["unwritten"]:
+            yield Remark("not-written", f"{function} is not written yet")
 
 
 def _task_mark(

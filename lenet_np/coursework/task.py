@@ -126,7 +126,9 @@ def check_gradients(
 
 
 def _remark(case: str, finding: Any) -> Remark:
-    where = f"gradient of {finding.input}: " if finding.input else ""
+    # In place, it is the input itself that the finding is about.
+    about_gradient = finding.input is not None and finding.code != "in-place"
+    where = f"gradient of {finding.input}: " if about_gradient else ""
     return Remark(finding.code, f"with {case}: {where}{finding.message}", finding.line)
 
 
