@@ -9,6 +9,7 @@ COMMANDS = {
     "train": ("lenet_np.train", "train LeNet-5 through the 0-1 loss"),
     "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
     "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
+    "gradcheck": ("lenet_np.gradcheck.__main__", "check the gradients of the package itself"),
     "coursework": ("lenet_np.coursework.command", "exercises for a course, and their marking"),
     "plot": ("lenet_np.plots", "draw the accuracy of finished runs"),
 }

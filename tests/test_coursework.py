@@ -379,7 +379,9 @@ def test_every_code_has_a_hint():
     codes = {code for _, code, _ in MATHEMATICS.values()}
     codes |= {code for task in TASKS.values() for code in task.hints}
     for source in (ROOT / "lenet_np" / "gradcheck").rglob("*.py"):
-        codes |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8")))
+        codes |= set(
+            re.findall(r'(?:Finding|Guess)\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8"))
+        )
     for code in codes:
         assert hint("conv2d", code)
     for text in HINTS.values():

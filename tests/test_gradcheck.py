@@ -15,6 +15,7 @@ from reference import LOGIT_CASES, spaced
 from lenet_np import es, ops
 from lenet_np.gradcheck import GradientError, InputReport, Report, check
 from lenet_np.gradcheck.differences import EPSILON, complex_step, jacobian, relative_error, slope
+from lenet_np.gradcheck.kinks import is_rounding
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.smoothed import smoothed_zero_one
 
@@ -75,6 +76,32 @@ def test_a_kink_near_or_far_never_gives_a_wrong_slope(distance):
         elif right is not None and found.smooth:
             assert found.value[0] == pytest.approx(right, abs=1e-8)
         assert found.smooth or distance < 1e-6
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e6, 1e8, 1e10])
+def test_a_kink_beside_large_numbers_is_not_taken_for_rounding(offset):
+    x = np.array([0.0, 1e-7, -1e-7, 0.0, 0.5, -0.5])
+    report = check(lambda x: np.abs(x) + offset, lambda dy, x: dy * np.sign(x), [x], cache="none")
+    report.raise_if_failed()
+    assert report.inputs[0].excluded >= 2 or "rounding hides" in report.notes[0]
+
+
+def test_rounding_is_told_from_kinks_by_how_it_grows():
+    here = np.ones(1)
+    assert is_rounding([1e-16, 3e-16, 1e-16, 2e-16], here)  # h times the change stays
+    assert not is_rounding([1e-11, 2.5e-12, 6e-13, 1.6e-13], here)  # the change itself stays
+    assert not is_rounding([1e-6, 1e-6, 1e-6, 1e-6], here)  # a jump
+    assert not is_rounding([1e-16, np.nan, 1e-16], here)
+    # Computed from a sum near one, this loss has more rounding than its own last digit.
+    rng = np.random.default_rng([0, 15])
+    logits, labels = 3 * rng.standard_normal((10, 4)), np.eye(10)[:, rng.integers(0, 10, 4)]
+    report = check(
+        lambda logits: smoothed_zero_one(logits, labels, 1.0),
+        lambda dloss, gradient: dloss * gradient,
+        [logits],
+    )
+    report.raise_if_failed()
+    assert report.inputs[0].excluded == 0
 
 
 def test_a_jump_is_a_kink_too():
@@ -241,6 +268,33 @@ def test_what_makes_no_sense_is_refused(options, message):
     inputs = options.pop("inputs", [np.ones((2, 3))])
     with pytest.raises(ValueError, match=message):
         check(square, lambda dy, x: 2 * dy * x, inputs, **options)
+
+
+def test_constants_are_never_moved():
+    """Not even by their last digit: code may use them as whole numbers."""
+    seen = set()
+
+    def forward(x, labels):
+        seen.add(labels.tobytes())
+        return x[labels.astype(int)] ** 2
+
+    def backward(dy, x, labels):
+        dx = np.zeros_like(x)
+        np.add.at(dx, labels.astype(int), 2 * dy * x[labels.astype(int)])
+        return dx, None
+
+    labels = np.array([1.0, 0.0, 1.0])
+    for constants in (["labels"], [1]):
+        report = check(
+            forward,
+            backward,
+            [np.array([0.3, 0.7]), labels],
+            names=["x", "labels"],
+            cache="none",
+            constants=constants,
+        )
+        report.raise_if_failed()
+    assert seen == {labels.tobytes()}
 
 
 def test_what_the_code_does_to_its_arguments_does_not_reach_the_caller():

@@ -45,7 +45,6 @@ def ours(name: str) -> set[str]:
 ALLOWED = {
     "ops": set(),
     "seeds": set(),
-    "gradcheck": set(),
     "init": {"ops"},
     "layers": {"ops", "init"},
     "lenet": {"layers"},
@@ -71,6 +70,17 @@ def test_data_imports_nothing_of_the_package_outside_data():
         assert not outside, f"{name} imports {outside}"
 
 
+def test_the_gradient_checks_import_nothing_of_the_package():
+    """A course can take the folder away and use it alone; the package's own proof is beside it."""
+    library = {name for name in NAMES if name.startswith("lenet_np.gradcheck")}
+    proof = {"lenet_np.gradcheck.__main__", "lenet_np.gradcheck.proof"}
+    assert proof < library
+    for name in library - proof:
+        outside = {module for module in ours(name) if module.split(".")[0] != "gradcheck"}
+        assert not outside, f"{name} imports {outside}"
+        assert not proof & imports(name), f"{name} imports the proof"
+
+
 def test_only_the_commands_import_the_training_loop():
     users = {name.removeprefix("lenet_np.") for name in NAMES if "train" in ours(name)}
     strangers = {
@@ -89,8 +99,13 @@ def test_the_coursework_is_of_no_use_to_the_rest():
         assert not any(module.startswith(("runs", "train", "data")) for module in ours(name)), name
 
 
+GRADCHECK = [
+    name.removeprefix("lenet_np.") for name in NAMES if name.startswith("lenet_np.gradcheck")
+]
+
+
 @pytest.mark.parametrize(
-    "module", ["ops", "layers", "init", "lenet", "losses", "es", "optim", "seeds", "gradcheck"]
+    "module", ["ops", "layers", "init", "lenet", "losses", "es", "optim", "seeds", *GRADCHECK]
 )
 def test_the_lesson_needs_numpy_alone(module):
     roots = {name.split(".")[0] for name in imports(f"lenet_np.{module}")}

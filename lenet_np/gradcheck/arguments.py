@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_np.gradcheck.calls import STYLES, Array
+from lenet_np.gradcheck.calls import STYLES
+from lenet_np.gradcheck.values import Array
 
 
 class Problem(NamedTuple):

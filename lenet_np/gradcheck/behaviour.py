@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Array, MisbehaviourError, Pair
+from lenet_np.gradcheck.calls import Pair
 from lenet_np.gradcheck.differences import relative_error
 from lenet_np.gradcheck.report import Finding
 from lenet_np.gradcheck.results import sort_gradients
+from lenet_np.gradcheck.values import Array, MisbehaviourError
 
 #: Sums in another order differ in the last digits; nothing else may.
 SAME = 1e-12
@@ -55,6 +56,30 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
             )
         )
     return first
+
+
+def require_all_digits(y: Array) -> None:
+    """Refuse outputs that were computed in fewer digits and then made float64 again.
+
+    Parameters
+    ----------
+    y : array, the outputs for inputs that use all of their digits
+
+    Raises
+    ------
+    MisbehaviourError
+    """
+    # Whole numbers, halves and the like come out of float64 too.
+    simple = np.array_equal(256 * y, np.round(256 * y))
+    if np.array_equal(y, y.astype(np.float32)) and not simple:
+        raise MisbehaviourError(
+            Finding(
+                "dtype",
+                None,
+                "forward computes in float32 on the way, although y is float64: a difference of "
+                "two such numbers has too few digits; keep the dtype of the inputs",
+            )
+        )
 
 
 def disagreement(

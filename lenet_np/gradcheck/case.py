@@ -39,7 +39,8 @@ class Case:
     numeric : dict from positions to gradients by differences, in the shapes of the inputs; NaN
         where there is none
     jacobian : of the outputs by this input
-    upstream : dy, in the shape of the outputs
+    output : y
+    upstream : dy, in the shape of y
     batch_axis : of the outputs and of the first input, or None
     again : function of another upstream, giving the checked code's gradient for it, or None
     numeric_at : function of (inputs, entries), giving the gradient at these entries by
@@ -53,6 +54,7 @@ class Case:
     analytic: Array
     numeric: dict[int, Array]
     jacobian: Jacobian
+    output: Array
     upstream: Array
     batch_axis: int | None
     again: Callable[[Array], Array | None]

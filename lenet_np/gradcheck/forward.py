@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Array
 from lenet_np.gradcheck.differences import relative_error
 from lenet_np.gradcheck.report import Finding, draw_map
+from lenet_np.gradcheck.values import Array, MisbehaviourError
 
 #: Two ways of computing y in float64 agree to about 1e-14.
 SAME = 1e-9
@@ -30,14 +30,16 @@ def compare_forward(y: Array, definition: Callable[..., Any], problem: Problem) 
     Returns
     -------
     list of Finding : none, or one.
+
+    Raises
+    ------
+    MisbehaviourError
+        If y has another shape.
     """
     expected = _of(definition, problem.inputs)
     if y.shape != expected.shape:
-        return [
-            Finding(
-                "forward-wrong", None, f"y has shape {y.shape}, and should have {expected.shape}"
-            )
-        ]
+        message = f"y has shape {y.shape}, and should have {expected.shape}"
+        raise MisbehaviourError(Finding("forward-wrong", None, message))
     if relative_error(y, expected) <= SAME:
         return []
     for text, values in _candidates(y, expected, definition, problem):

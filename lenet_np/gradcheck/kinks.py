@@ -60,6 +60,29 @@ def settled(change: Array, slopes: Array, floor: Array) -> bool:
     return bool((np.abs(change) <= SETTLED * scale + floor).all())
 
 
+def is_rounding(changes: list[float], here: Array) -> bool:
+    """Tell rounding from a kink where the slopes never settled.
+
+    As the step h shrinks, what rounding does to a slope grows like 1/h, and what a kink does to
+    it stays. Times h, the one stays and the other shrinks.
+
+    Parameters
+    ----------
+    changes : list of float
+        For each step, from large to small, h times the change of the slope.
+    here : (M,), the outputs
+
+    Returns
+    -------
+    bool : False for a jump, which is too large to be rounding.
+    """
+    if len(changes) < 3 or not np.isfinite(changes).all():
+        return False
+    # Steps shrink by four; half way, in powers of it, between staying and shrinking.
+    stays = changes[0] <= changes[-1] * 2.0 ** (len(changes) - 1)
+    return stays and max(changes) <= 1e-10 * float(np.abs(here).max(initial=0.0))
+
+
 def tied_groups(
     x: Array, entries: NDArray[np.intp], right: Array, left: Array, noise: float = 1e-6
 ) -> list[tuple[int, list[int], bool]]:

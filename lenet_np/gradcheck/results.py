@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_np.gradcheck.calls import MisbehaviourError, describe, not_finite, wrong_type
 from lenet_np.gradcheck.report import Finding
+from lenet_np.gradcheck.values import MisbehaviourError, describe, not_finite, wrong_type
 
 
 class Sorted(NamedTuple):

@@ -166,7 +166,8 @@ def missing_term(case: Case) -> Guess | None:
 
 def _arrays(case: Case) -> Iterator[tuple[str, Array]]:
     """Yield arrays that belong into formulas, each in the shape of the input."""
-    for name, x in zip(case.names, case.inputs, strict=True):
+    arrays = dict(zip(case.names, case.inputs, strict=True))
+    for name, x in {**arrays, "y": case.output}.items():
         if x.size > 1:
             for values in _placements(np.asarray(x, dtype=np.float64), case.shape):
                 yield name, values

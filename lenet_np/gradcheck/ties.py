@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Array, MisbehaviourError, Pair
+from lenet_np.gradcheck.calls import Pair
 from lenet_np.gradcheck.differences import STEP, Jacobian, along, slope
 from lenet_np.gradcheck.kinks import tied_groups
 from lenet_np.gradcheck.report import Finding
 from lenet_np.gradcheck.results import sort_gradients
+from lenet_np.gradcheck.values import Array, MisbehaviourError
 
 #: Groups that are looked at: each costs some forward passes and a backward pass.
 GROUPS = 8
