@@ -79,21 +79,35 @@ def _limit_memory(megabytes: int) -> bool:
 # --- the student's file -------------------------------------------------------------------------
 
 
+def _parse(file: Path) -> tuple[ast.Module, types.CodeType]:
+    """Read the student's file as Python, or say that it is none."""
+    source = file.read_bytes()
+    try:
+        tree = ast.parse(source, str(file))
+        return tree, compile(tree, str(file), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        number = error.lineno or 0
+        line = f"{file.name}:{number}: {_source(file, number)}" if number else None
+        raise Failed(Remark("syntax", f"is not Python: {error.msg}", line)) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Failed(Remark("syntax", f"is not Python: {error}")) from None
+
+
 def _load(file: Path) -> types.ModuleType:
     """Run the student's file as a module."""
+    _, code = _parse(file)
     # Helpers beside the file can be imported, but cannot take the place of what is imported above.
     sys.path.insert(0, str(file.parent))
     module = types.ModuleType(MODULE)
     module.__file__ = str(file)
     sys.modules[MODULE] = module
-    code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
     _guard(file, "the file", lambda: exec(code, module.__dict__))()
     return module
 
 
 def _look_at(file: Path) -> dict[str, Any]:
     """Read what the file says about itself, and see whether it can be run."""
-    tree = ast.parse(file.read_bytes(), str(file))
+    tree, _ = _parse(file)
     module = _load(file)
     return {
         "layout": _layout_of(tree),
@@ -173,9 +187,6 @@ def _remark(file: Path, error: BaseException, function: str = "the file") -> Rem
         function = place if place.isidentifier() else function
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     match error:
-        case SyntaxError() if error.filename == str(file):
-            line = f"{file.name}:{error.lineno}: {_source(file, error.lineno or 0)}"
-            return Remark("syntax", f"is not Python: {error.msg}", line)
         case NotImplementedError():
             return Remark("not-written", f"{function} is not written yet", line)
         case MemoryError():

@@ -126,8 +126,10 @@ def _check(arguments: argparse.Namespace) -> int:
     limits = Limits(arguments.time_limit, arguments.memory_limit)
     status = 0
     for file in arguments.files:
-        if not file.is_file():
-            status = _fail(1, f"{file}: there is no such file")
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            status = _fail(1, f"{file} cannot be read: {error.strerror or error}")
             continue
         result = mark(file, tasks, arguments.layout, limits)
         if arguments.json:
