@@ -21,8 +21,9 @@ COMMANDS = {
     "evaluate": ("lenet_np.reading.evaluate", "say how well a trained network reads"),
     "predict": ("lenet_np.reading.predict", "read pictures of digits with a trained network"),
     "plot": ("lenet_np.plots.command", "draw pictures of runs"),
-    "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
     "gradcheck": ("lenet_np.gradcheck.__main__", "check the gradients of the package itself"),
+    "coursework": ("lenet_np.coursework.command", "exercises for a course, and their marking"),
+    "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
     "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
 }
 

@@ -118,6 +118,16 @@ def test_only_the_commands_import_the_training_loop():
     assert not strangers
 
 
+def test_the_coursework_is_of_no_use_to_the_rest():
+    """And what runs inside a student's process knows neither the commands nor the training loop."""
+    modules = [name for name in NAMES if name.startswith("lenet_np.coursework")]
+    assert "lenet_np.coursework.child" in modules
+    for name in NAMES.keys() - set(modules):
+        assert not any(module.startswith("coursework") for module in ours(name)), name
+    for name in set(modules) - {"lenet_np.coursework.command"}:
+        assert not any(module.startswith(("runs", "train", "data")) for module in ours(name)), name
+
+
 GRADCHECK = [
     name.removeprefix("lenet_np.") for name in NAMES if name.startswith("lenet_np.gradcheck")
 ]

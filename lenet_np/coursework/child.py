@@ -1,0 +1,222 @@
+"""What runs inside the process of one task: limits, the student's file, the check, the result.
+
+``python -m lenet_np.coursework.child REQUEST`` is started by `process.run` and by nobody else.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lenet_np.coursework.layouts import LAYOUTS
+from lenet_np.coursework.process import RESULT, TRACE
+from lenet_np.coursework.task import Exercise, Failed, Remark
+from lenet_np.coursework.tasks import TASKS
+
+#: The name of the student's module.
+MODULE = "exercise"
+
+
+def main() -> None:
+    """Do what the request asks, write the result, and leave without looking back."""
+    request = json.loads(sys.argv[1])
+    folder = Path(request["folder"])
+    file = Path(request["file"])
+    limited = _limit_memory(request["megabytes"])
+    # The watchdog is a thread of C code: it also ends what never lets Python's threads run, and
+    # it writes down where the code was.
+    trace = open(folder / TRACE, "w", encoding="utf-8")  # noqa: SIM115
+    faulthandler.enable(trace)
+    faulthandler.dump_traceback_later(request["seconds"], exit=True, file=trace)
+    result: dict[str, Any] = {"memory_limited": limited, "remarks": []}
+    try:
+        if request["task"] is None:
+            result |= _look_at(file)
+        else:
+            _check(file, request["task"], request["layout"])
+    except Failed as failed:
+        result["remarks"] = [remark._asdict() for remark in failed.remarks]
+    except BaseException as error:
+        result["remarks"] = [_remark(file, error)._asdict()]
+    faulthandler.cancel_dump_traceback_later()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    # First under another name: what has the right one is complete.
+    whole = folder / f"{RESULT}.part"
+    whole.write_text(json.dumps(result), encoding="utf-8")
+    whole.replace(folder / RESULT)
+    # Threads that the student's code started, and its atexit functions, are not waited for.
+    os._exit(0)
+
+
+def _limit_memory(megabytes: int) -> bool:
+    """Limit the address space, where the system can; say whether it could."""
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    try:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = megabytes * 2**20
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+# --- the student's file -------------------------------------------------------------------------
+
+
+def _parse(file: Path) -> tuple[ast.Module, types.CodeType]:
+    """Read the student's file as Python, or say that it is none."""
+    source = file.read_bytes()
+    try:
+        tree = ast.parse(source, str(file))
+        return tree, compile(tree, str(file), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        number = error.lineno or 0
+        line = f"{file.name}:{number}: {_source(file, number)}" if number else None
+        raise Failed(Remark("syntax", f"is not Python: {error.msg}", line)) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Failed(Remark("syntax", f"is not Python: {error}")) from None
+
+
+def _load(file: Path) -> types.ModuleType:
+    """Run the student's file as a module."""
+    _, code = _parse(file)
+    # Helpers beside the file can be imported, but cannot take the place of what is imported above.
+    sys.path.insert(0, str(file.parent))
+    module = types.ModuleType(MODULE)
+    module.__file__ = str(file)
+    sys.modules[MODULE] = module
+    _guard(file, "the file", lambda: exec(code, module.__dict__))()
+    return module
+
+
+def _look_at(file: Path) -> dict[str, Any]:
+    """Read what the file says about itself, and see whether it can be run."""
+    tree, _ = _parse(file)
+    module = _load(file)
+    return {
+        "layout": _layout_of(tree),
+        "functions": sorted(name for name, value in vars(module).items() if callable(value)),
+        "unwritten": sorted(_unwritten(tree)),
+        "package_imports": sorted(_lines_that_import_the_package(tree)),
+    }
+
+
+def _layout_of(tree: ast.Module) -> str | None:
+    layout = None
+    for node in tree.body:
+        if (
+            isinstance(node, ast.Assign)
+            and any(isinstance(t, ast.Name) and t.id == "LAYOUT" for t in node.targets)
+            and isinstance(node.value, ast.Constant)
+        ):
+            layout = str(node.value.value)
+    return layout
+
+
+def _unwritten(tree: ast.Module) -> set[str]:
+    """Name the functions that are still as the exercise file had them."""
+    # The last definition of a name counts.
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {
+        name
+        for name, node in functions.items()
+        if ast.unparse(node.body[-1]) == "raise NotImplementedError"
+        and all(isinstance(statement, ast.Expr) for statement in node.body[:-1])
+    }
+
+
+def _lines_that_import_the_package(tree: ast.Module) -> set[int]:
+    return {
+        node.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(_is_ours(a.name) for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and _is_ours(node.module or ""))
+    }
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] == "lenet_np"
+
+
+def _check(file: Path, task: str, layout: str) -> None:
+    module = _load(file)
+    functions = {name: _guard(file, name, getattr(module, name)) for name in TASKS[task].functions}
+    TASKS[task].check(Exercise(functions, LAYOUTS[layout]))
+
+
+# --- how the student's code can end -------------------------------------------------------------
+
+
+def _guard(file: Path, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what is no ordinary exception into the end of the check."""
+
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (NotImplementedError, MemoryError, SystemExit, EOFError, TypeError) as error:
+            if isinstance(error, TypeError) and _frames(error)[1:]:
+                raise  # from inside the function: an exception like any other
+            raise Failed(_remark(file, error, name)) from None
+
+    return guarded
+
+
+def _remark(file: Path, error: BaseException, function: str = "the file") -> Remark:
+    """Say what an exception means, and where the student's code raised it."""
+    own = [frame for frame in _frames(error) if frame[0] == str(file)]
+    line = None
+    if own:
+        _, number, place = own[-1]
+        line = f"{file.name}:{number}: {_source(file, number)}"
+        function = place if place.isidentifier() else function
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    match error:
+        case NotImplementedError():
+            return Remark("not-written", f"{function} is not written yet", line)
+        case MemoryError():
+            return Remark("memory-limit", "asked for more memory than the limit allows", line)
+        case SystemExit():
+            return Remark("exit", f"ended the program ({text})", line)
+        case EOFError():
+            return Remark("input", "waits for input, and nobody types while it is marked", line)
+        case TypeError() if not own:
+            return Remark("signature", f"cannot be called as the exercise says: {error}")
+        case _ if own:
+            return Remark("exception", f"raised {text}", line)
+    return Remark("kit", f"the check itself failed, please report it: {text}")
+
+
+def _frames(error: BaseException) -> list[tuple[str, int, str]]:
+    """List (file, line, function) of a traceback, the innermost last."""
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        frames.append((code.co_filename, traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    return frames
+
+
+def _source(file: Path, number: int) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+
+
+if __name__ == "__main__":
+    main()

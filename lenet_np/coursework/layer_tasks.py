@@ -1,0 +1,346 @@
+"""The tasks about layers: dense, ReLU, im2col, convolution, max-pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lenet_np import ops
+from lenet_np.coursework.layouts import Layout
+from lenet_np.coursework.task import Exercise, Guess, Task, check_gradients, compare
+from lenet_np.ops import Array
+
+
+def _normal(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def _distinct(seed: int, *shape: int) -> Array:
+    """Draw values that differ by at least 0.1, none within 0.05 of zero: no kink is near."""
+    values = np.arange(int(np.prod(shape))) * 0.1 - 1.95
+    return np.random.default_rng(seed).permutation(values).reshape(shape)
+
+
+# --- dense --------------------------------------------------------------------------------------
+
+DENSE = '''\
+def dense_forward(x, weight, bias):
+    """Apply an affine map to every example: {dense}.
+
+    x : ({features:I, N})
+    weight : ({weights:O, I})
+    bias : (O,)
+
+    Returns y, ({features:O, N}), and a cache: whatever dense_backward will need.
+    """
+    raise NotImplementedError
+
+
+def dense_backward(dy, cache):
+    """Differentiate a scalar L: given dy = dL/dy, find dL/dx, dL/dweight and dL/dbias.
+
+    dy : ({features:O, N})
+    cache : from dense_forward
+
+    Returns dx, dweight, dbias, with the shapes of x, weight and bias. Those of the parameters are
+    sums over the batch.
+    """
+    raise NotImplementedError
+'''
+
+
+def _check_dense(exercise: Exercise) -> None:
+    features, weights = exercise.layout.features, exercise.layout.weights
+    check_gradients(
+        "4 features in, 5 out, a batch of 3",
+        exercise.student["dense_forward"],
+        exercise.student["dense_backward"],
+        (
+            features.from_package(_normal(1, 4, 3)),
+            weights.from_package(_normal(2, 5, 4)),
+            _normal(3, 5),
+        ),
+        ("x", "weight", "bias"),
+        lambda *given: exercise.solution["dense_forward"](*given)[0],
+        batch_axis=exercise.layout.batch_axis,
+    )
+
+
+# --- ReLU ---------------------------------------------------------------------------------------
+
+RELU = '''\
+def relu_forward(x):
+    """Cut off everything below zero: y = max(x, 0).
+
+    x : any shape
+
+    Returns y, the same shape, and a cache.
+    """
+    raise NotImplementedError
+
+
+def relu_backward(dy, cache):
+    """Let dy through where x was positive: dx = dy where x > 0, else 0.
+
+    dy : the shape of x
+    cache : from relu_forward
+
+    Returns dx, the shape of x.
+    """
+    raise NotImplementedError
+'''
+
+
+def _check_relu(exercise: Exercise) -> None:
+    features, images = exercise.layout.features, exercise.layout.images
+    for case, x in (
+        ("features", features.from_package(_distinct(1, 5, 4))),
+        ("images", images.from_package(_distinct(2, 2, 3, 4, 2))),
+    ):
+        check_gradients(
+            f"{case} of shape {x.shape}",
+            exercise.student["relu_forward"],
+            exercise.student["relu_backward"],
+            (x,),
+            ("x",),
+            lambda x: np.maximum(x, 0),
+            batch_axis=exercise.layout.batch_axis,
+        )
+
+
+# --- im2col -------------------------------------------------------------------------------------
+
+IM2COL = '''\
+def im2col(x, kernel, stride, padding):
+    """Line up every window that a kernel sees, so that convolution is one matrix product.
+
+    columns[{columns.index}] = x_padded[{images:c, p*stride + i, q*stride + j, n}]
+
+    x_padded is x with `padding` zeros on each side of height and width. The window at output
+    (p, q) holds the pixels i < KH, j < KW of channel c. A group in brackets is one axis, in which
+    the last of its indices runs fastest, as in reshape.
+    OH = (H + 2 padding - KH)/stride + 1, OW likewise; both come out whole here.
+
+    x : ({images:C, H, W, N})
+    kernel : (KH, KW), two ints
+    stride, padding : int
+
+    Returns columns, ({columns.shape}).
+    """
+    raise NotImplementedError
+
+
+def col2im(columns, x_shape, kernel, stride, padding):
+    """Add every entry of the columns back to the pixel that it came from.
+
+    This is the backward pass of im2col: given dL/dcolumns it returns dL/dx. A pixel that several
+    windows saw collects from each of them; what lies in the padding is dropped.
+
+    columns : ({columns.shape})
+    x_shape : ({images:C, H, W, N}), four ints
+    kernel, stride, padding : as for im2col
+
+    Returns an array of shape x_shape.
+    """
+    raise NotImplementedError
+'''
+
+
+def _check_im2col(exercise: Exercise) -> None:
+    for case, image, kernel, stride, padding in (
+        ("stride 1 and no padding", (2, 4, 5, 3), (2, 3), 1, 0),
+        ("stride 2 and padding 1", (2, 5, 7, 2), (3, 3), 2, 1),
+    ):
+        x = exercise.layout.images.from_package(_normal(4, *image))
+        how = (kernel, stride, padding)
+        check_gradients(
+            case,
+            lambda x, how=how: exercise.student["im2col"](x, *how),
+            lambda dy, shape=x.shape, how=how: exercise.student["col2im"](dy, shape, *how),
+            (x,),
+            ("x",),
+            lambda x, how=how: exercise.solution["im2col"](x, *how),
+            cache="kept",
+        )
+
+
+# --- convolution --------------------------------------------------------------------------------
+
+CONV2D = '''\
+def conv2d_forward(x, weight, bias, stride, padding):
+    """Slide F kernels over the images (cross-correlation: the kernel is not flipped).
+
+    y[{images:f, p, q, n}] = bias[f] + sum over c, i, j of
+        weight[{kernels:f, c, i, j}] x_padded[{images:c, p*stride + i, q*stride + j, n}]
+
+    x_padded is x with `padding` zeros on each side of height and width.
+    OH = (H + 2 padding - KH)/stride + 1, OW likewise; both come out whole here.
+
+    x : ({images:C, H, W, N})
+    weight : ({kernels:F, C, KH, KW})
+    bias : (F,)
+    stride, padding : int
+
+    Returns y, ({images:F, OH, OW, N}), and a cache: whatever conv2d_backward will need.
+    """
+    raise NotImplementedError
+
+
+def conv2d_backward(dy, cache):
+    """Differentiate a scalar L: given dy = dL/dy, find dL/dx, dL/dweight and dL/dbias.
+
+    dy : ({images:F, OH, OW, N})
+    cache : from conv2d_forward
+
+    Returns dx, dweight, dbias, with the shapes of x, weight and bias.
+    """
+    raise NotImplementedError
+'''
+
+
+def _check_conv2d(exercise: Exercise) -> None:
+    images, kernels = exercise.layout.images, exercise.layout.kernels
+    for case, image, kernel, stride, padding in (
+        ("stride 1 and no padding", (2, 4, 6, 3), (5, 2, 2, 3), 1, 0),
+        ("stride 2 and padding 1", (1, 5, 7, 3), (2, 1, 3, 3), 2, 1),
+    ):
+        how = (stride, padding)
+        check_gradients(
+            case,
+            lambda *given, how=how: exercise.student["conv2d_forward"](*given, *how),
+            exercise.student["conv2d_backward"],
+            (
+                images.from_package(_normal(5, *image)),
+                kernels.from_package(_normal(6, *kernel)),
+                _normal(7, kernel[0]),
+            ),
+            ("x", "weight", "bias"),
+            lambda *given, how=how: exercise.solution["conv2d_forward"](*given, *how)[0],
+            batch_axis=exercise.layout.batch_axis,
+        )
+
+
+# --- max-pool -----------------------------------------------------------------------------------
+
+MAX_POOL = '''\
+def max_pool_forward(x, window, stride):
+    """Keep the largest value of every window.
+
+    y[{images:c, p, q, n}] = max over i, j < window of x[{images:c, p*stride + i, q*stride + j, n}]
+
+    x : ({images:C, H, W, N})
+    window, stride : int; OH = (H - window)/stride + 1, OW likewise, both whole here
+
+    Returns y, ({images:C, OH, OW, N}), and a cache.
+    """
+    raise NotImplementedError
+
+
+def max_pool_backward(dy, cache):
+    """Send dy back to the pixel that won each window.
+
+    Where several pixels of a window tie, the first one in reading order (row by row) wins and
+    takes all. With a stride below the window, a pixel can win several windows.
+
+    dy : ({images:C, OH, OW, N})
+    cache : from max_pool_forward
+
+    Returns dx, ({images:C, H, W, N}).
+    """
+    raise NotImplementedError
+'''
+
+
+def _check_max_pool(exercise: Exercise) -> None:
+    images = exercise.layout.images
+    forward, backward = (exercise.student[f"max_pool_{way}"] for way in ("forward", "backward"))
+    for case, image, window, stride in (
+        ("windows of 2, stride 2", (2, 4, 6, 3), 2, 2),
+        ("windows of 3, stride 2", (1, 5, 7, 3), 3, 2),
+    ):
+        how = (window, stride)
+        check_gradients(
+            case,
+            lambda x, how=how: forward(x, *how),
+            backward,
+            (images.from_package(_distinct(8, *image)),),
+            ("x",),
+            lambda x, how=how: exercise.solution["max_pool_forward"](x, *how)[0],
+            batch_axis=exercise.layout.batch_axis,
+        )
+    _check_ties(exercise.layout, forward, backward)
+
+
+def _check_ties(layout: Layout, forward: Any, backward: Any) -> None:
+    x = np.random.default_rng(9).integers(0, 3, (2, 4, 6, 3)).astype(float)
+    y, cache = ops.max_pool2d_forward(x, 2, 2)
+    dy = _normal(10, *y.shape)
+    spread = x == y.repeat(2, axis=1).repeat(2, axis=2)
+    everywhere = spread * dy.repeat(2, axis=1).repeat(2, axis=2)
+    winners = spread.reshape(2, 2, 2, 3, 2, 3).sum(axis=(2, 4)).repeat(2, axis=1).repeat(2, axis=2)
+    from_package = layout.images.from_package
+    _, theirs = forward(np.ascontiguousarray(from_package(x)), 2, 2)
+    compare(
+        "with ties in the windows: the gradient of x",
+        backward(np.ascontiguousarray(from_package(dy)), theirs),
+        from_package(ops.max_pool2d_backward(dy, cache)),
+        (
+            Guess("ties", "gives dy to every pixel that ties", from_package(everywhere)),
+            Guess(
+                "ties", "shares dy among the pixels that tie", from_package(everywhere / winners)
+            ),
+        ),
+    )
+
+
+LAYER_TASKS = (
+    Task(
+        "dense",
+        10,
+        "the chain rule for a matrix product; the bias gradient is a sum",
+        ("dense_forward", "dense_backward"),
+        DENSE,
+        _check_dense,
+    ),
+    Task(
+        "relu",
+        5,
+        "a local derivative: the upstream gradient passes or it does not",
+        ("relu_forward", "relu_backward"),
+        RELU,
+        _check_relu,
+    ),
+    Task(
+        "im2col",
+        10,
+        "a copy's backward pass is an addition: the adjoint of a linear map",
+        ("im2col", "col2im"),
+        IM2COL,
+        _check_im2col,
+        {
+            "overwrite-overlap": "How many windows see a pixel in the middle? Each of them sends "
+            "something back to it."
+        },
+    ),
+    Task(
+        "conv2d",
+        20,
+        "convolution as a matrix product, and its three gradients",
+        ("conv2d_forward", "conv2d_backward"),
+        CONV2D,
+        _check_conv2d,
+    ),
+    Task(
+        "max_pool",
+        10,
+        "routing a gradient to the winner, and what a tie means",
+        ("max_pool_forward", "max_pool_backward"),
+        MAX_POOL,
+        _check_max_pool,
+        {
+            "ties": "Compare with the maximum marks every pixel that equals it. The docstring "
+            "says which one takes dy."
+        },
+    ),
+)

@@ -1,0 +1,216 @@
+"""One task of a student's file in a process of its own, which may end in any way it likes.
+
+The result comes back through a file whose name the student's code is not told; what the code
+prints goes through a pipe of which the first part is kept. This protects against accidents: an
+endless loop, `sys.exit`, a crash, a flood. It is no protection against malice: the code runs with
+all rights of whoever starts the marking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lenet_np.coursework.task import Remark
+
+#: Characters of a task's prints that are kept.
+KEPT = 2000
+#: Bytes of prints at which a task is ended.
+FLOOD = 20_000_000
+#: For starting Python and importing NumPy, which the time limit does not count. It is also how
+#: long the parent waits beyond the limit before it does what the child did not.
+STARTUP_SECONDS = 20.0
+
+RESULT, TRACE = "result.json", "trace.txt"
+
+
+class Limits(NamedTuple):
+    """What a task may use."""
+
+    seconds: float = 30.0
+    megabytes: int = 2048
+
+
+class Answer(NamedTuple):
+    """What came out of a process."""
+
+    result: dict[str, Any]  # empty if the process ended before it had one
+    remark: Remark | None  # how the process ended, if not by itself
+    output: str
+    cut: bool  # whether there was more output
+
+
+def run(request: dict[str, Any], limits: Limits) -> Answer:
+    """Start a process, give it a request, and wait for what comes out of it.
+
+    Parameters
+    ----------
+    request : dict
+        For `child.main`: the file, and the task or None.
+    limits : Limits
+
+    Returns
+    -------
+    Answer
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="lenet_np-coursework-", ignore_cleanup_errors=True
+    ) as name:
+        folder = Path(name)
+        work = folder / "work"  # Files that the student's code writes stay here.
+        work.mkdir()
+        request = {**request, **limits._asdict(), "folder": name}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lenet_np.coursework.child", json.dumps(request)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=work,
+            env=_environment(),
+            start_new_session=True,  # A group of its own, so that its children end with it.
+        )
+        screen = _Screen(process)
+        overdue = False
+        try:
+            process.wait(limits.seconds + STARTUP_SECONDS)
+        except subprocess.TimeoutExpired:
+            overdue = True
+        finally:
+            _end(process)
+            screen.join()
+        result = _read_json(folder / RESULT)
+        remark = None
+        if not result:
+            trace = _read(folder / TRACE)
+            remark = _ending(process.returncode, overdue, screen, trace, request, limits)
+        output = screen.text
+        return Answer(result, remark, output[:KEPT], len(output) > KEPT or screen.more)
+
+
+class _Screen:
+    """Reads what a process prints, keeps the beginning, and ends the process if it floods."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.kept = b""
+        self.size = 0
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        while chunk := os.read(self.process.stdout.fileno(), 1 << 16):
+            self.size += len(chunk)
+            # A character has at most four bytes.
+            if len(self.kept) < 4 * KEPT:
+                self.kept += chunk
+            if self.flooded:
+                _end(self.process)
+                return
+
+    def join(self) -> None:
+        # A process that the student's code started may hold the pipe open.
+        self.thread.join(5)
+        if self.process.stdout is not None and not self.thread.is_alive():
+            self.process.stdout.close()
+
+    @property
+    def flooded(self) -> bool:
+        return self.size > FLOOD
+
+    @property
+    def more(self) -> bool:
+        return self.size > len(self.kept)
+
+    @property
+    def text(self) -> str:
+        text = self.kept.decode("utf-8", "replace").replace("\r\n", "\n")
+        # A student's escape codes must not repaint the terminal of whoever marks.
+        return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and on systems that have process groups all that it started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        # The package may be found through the working folder, and the child has another.
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MPLBACKEND": "agg",
+        # The arrays are tiny, and each thread of a BLAS would take a share of the memory limit.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def _ending(
+    status: int,
+    overdue: bool,
+    screen: _Screen,
+    trace: str,
+    request: dict[str, Any],
+    limits: Limits,
+) -> Remark:
+    """Say how a process ended that has left no result."""
+    line = _last_line(trace, Path(request["file"]))
+    if screen.flooded:
+        return Remark("output-flood", f"printed more than {FLOOD // 10**6} MB and was stopped")
+    if overdue or trace.startswith("Timeout"):
+        return Remark(
+            "time-limit", f"was still running after {limits.seconds:g} s and was stopped", line
+        )
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-status).name
+            return Remark("crash", f"crashed Python ({name})", line)
+    if "Fatal Python error" in trace or "Windows fatal exception" in trace:
+        return Remark("crash", f"crashed Python (exit status {status})", line)
+    return Remark(
+        "exit", f"ended the whole process (exit status {status}) before the check was through"
+    )
+
+
+def _last_line(trace: str, file: Path) -> str | None:
+    """Find the innermost line of the student's file in what `faulthandler` wrote."""
+    name = file.name.encode("ascii", "backslashreplace").decode()
+    for path, number in re.findall(r'File "(.*)", line (\d+)', trace):
+        if re.split(r"[/\\]", path)[-1] == name:
+            lines = _read(file).splitlines()
+            source = lines[int(number) - 1].strip() if int(number) <= len(lines) else ""
+            return f"{file.name}:{number}: {source}"
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return result if isinstance(result, dict) else {}

@@ -1,0 +1,232 @@
+"""The solutions: the package's own functions, with the axes of the course's layout.
+
+Every check holds a student's forward pass against these; and a file made of them must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lenet_np import ops
+from lenet_np.coursework.layouts import Layout
+from lenet_np.es import Estimate, estimate_gradient
+from lenet_np.estimators import leave_one_out
+from lenet_np.layers import Dense, ReLU, Sequential
+from lenet_np.losses import (
+    Loss,
+    cross_entropy,
+    cross_entropy_gradient,
+    squared_error_gradient,
+)
+from lenet_np.ops import Array
+from lenet_np.optim import Adam, AdamState
+from lenet_np.routes import (
+    Estimator,
+    override,
+    smoothed_loss_backward,
+    smoothed_loss_forward,
+    taylor_gradient,
+)
+
+Functions = dict[str, Callable[..., Any]]
+
+
+def solutions(layout: Layout) -> Functions:
+    """Solve every task.
+
+    Parameters
+    ----------
+    layout : Layout
+
+    Returns
+    -------
+    dict from the name of a function in the exercise file to the function
+    """
+    return {**_layers(layout), **_training(layout), **_routes(layout)}
+
+
+def _layers(layout: Layout) -> Functions:
+    images, features = layout.images, layout.features
+    weights, kernels, columns = layout.weights, layout.kernels, layout.columns
+
+    def dense_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
+        y, cache = ops.dense_forward(features.to_package(x), weights.to_package(weight), bias)
+        return features.from_package(y), cache
+
+    def dense_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+        dx, dweight, dbias = ops.dense_backward(features.to_package(dy), cache)
+        return features.from_package(dx), weights.from_package(dweight), dbias
+
+    def im2col(x: Array, kernel: tuple[int, int], stride: int, padding: int) -> Array:
+        return columns.from_package(ops.im2col(images.to_package(x), kernel, stride, padding))
+
+    def col2im(
+        windows: Array,
+        x_shape: tuple[int, ...],
+        kernel: tuple[int, int],
+        stride: int,
+        padding: int,
+    ) -> Array:
+        channels, height, width, batch = (x_shape[images.place_of(axis)] for axis in range(4))
+        out_height = ops.output_size(height, kernel[0], stride, padding)
+        out_width = ops.output_size(width, kernel[1], stride, padding)
+        shape = (kernel[0], out_height, channels, kernel[1], out_width, batch)
+        ours = columns.to_package(windows, shape)
+        return images.from_package(ops.col2im(ours, (height, width), kernel, stride, padding))
+
+    def conv2d_forward(
+        x: Array, weight: Array, bias: Array, stride: int, padding: int
+    ) -> tuple[Array, Any]:
+        y, cache = ops.conv2d_forward(
+            images.to_package(x), kernels.to_package(weight), bias, stride, padding
+        )
+        return images.from_package(y), cache
+
+    def conv2d_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+        dx, dweight, dbias = ops.conv2d_backward(images.to_package(dy), cache)
+        return images.from_package(dx), kernels.from_package(dweight), dbias
+
+    def max_pool_forward(x: Array, window: int, stride: int) -> tuple[Array, Any]:
+        y, cache = ops.max_pool2d_forward(images.to_package(x), window, stride)
+        return images.from_package(y), cache
+
+    def max_pool_backward(dy: Array, cache: Any) -> Array:
+        return images.from_package(ops.max_pool2d_backward(images.to_package(dy), cache))
+
+    return {
+        "dense_forward": dense_forward,
+        "dense_backward": dense_backward,
+        "relu_forward": ops.relu_forward,
+        "relu_backward": ops.relu_backward,
+        "im2col": im2col,
+        "col2im": col2im,
+        "conv2d_forward": conv2d_forward,
+        "conv2d_backward": conv2d_backward,
+        "max_pool_forward": max_pool_forward,
+        "max_pool_backward": max_pool_backward,
+    }
+
+
+def _training(layout: Layout) -> Functions:
+    features, noises = layout.features, layout.noise
+
+    def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+        ours, one_hot = features.to_package(logits), features.to_package(labels)
+        gradient = cross_entropy_gradient(ours, one_hot)
+        return cross_entropy(ours, one_hot), features.from_package(gradient)
+
+    def adam_update(
+        parameter: Array,
+        gradient: Array,
+        m: Array,
+        v: Array,
+        step: int,
+        learning_rate: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> tuple[Array, Array, Array]:
+        state = AdamState(step - 1, {"": m}, {"": v})
+        adam = Adam(learning_rate, beta1, beta2, epsilon)
+        moved, state = adam.update({"": parameter}, {"": gradient}, state)
+        return moved[""], state.mean[""], state.square[""]
+
+    def estimate(
+        estimator: Callable[..., Any],
+        loss: Loss,
+        logits: Array,
+        labels: Array,
+        noise: Array,
+        sigma: float,
+    ) -> Array:
+        def every_sample(perturbed: Array, one_hot: Array) -> Array:
+            theirs = features.from_package(one_hot[:, 0])
+            samples = perturbed.swapaxes(0, 1)
+            return np.stack([loss(features.from_package(logits), theirs) for logits in samples])
+
+        _, gradient = estimator(
+            every_sample,
+            features.to_package(logits),
+            features.to_package(labels),
+            noises.to_package(noise),
+            sigma,
+        )
+        return features.from_package(gradient)
+
+    def es_gradient(*arguments: Any) -> Array:
+        return estimate(estimate_gradient, *arguments)
+
+    def leave_one_out_gradient(*arguments: Any) -> Array:
+        return estimate(leave_one_out, *arguments)
+
+    return {
+        "softmax_cross_entropy": softmax_cross_entropy,
+        "adam_update": adam_update,
+        "es_gradient": es_gradient,
+        "leave_one_out_gradient": leave_one_out_gradient,
+    }
+
+
+def _routes(layout: Layout) -> Functions:
+    features, weights = layout.features, layout.weights
+
+    def taylor_loss(logits: Array, labels: Array, estimator: Estimator) -> tuple[Array, Array]:
+        _, g = estimator(logits, labels)
+        return (g * logits).sum(axis=features.place_of(0)), taylor_gradient(g)
+
+    def override_forward(logits: Array, labels: Array, estimator: Estimator) -> tuple[Array, Any]:
+        # The student's estimator gives a plain pair.
+        return smoothed_loss_forward(logits, labels, lambda *given: Estimate(*estimator(*given)))
+
+    def override_backward(dloss: Array, cache: Any) -> Array:
+        along_batch = np.expand_dims(dloss, features.place_of(0))
+        return smoothed_loss_backward(along_batch, cache)
+
+    def vjp_gradients(
+        x: Array,
+        weight1: Array,
+        bias1: Array,
+        weight2: Array,
+        bias2: Array,
+        labels: Array,
+        estimator: Estimator,
+    ) -> tuple[Array, ...]:
+        def ours(logits: Array, one_hot: Array) -> Estimate:
+            estimate = estimator(features.from_package(logits), features.from_package(one_hot))
+            return Estimate(estimate[0], features.to_package(estimate[1]))
+
+        layers = (("1", Dense(len(bias1))), ("relu", ReLU()), ("2", Dense(len(bias2))))
+        network = Sequential((x.shape[features.place_of(0)],), layers)
+        parameters = {
+            "1.weight": weights.to_package(weight1),
+            "1.bias": bias1,
+            "2.weight": weights.to_package(weight2),
+            "2.bias": bias2,
+        }
+        one_hot = features.to_package(labels)
+        taught = override(network, parameters, features.to_package(x), one_hot, ours).gradients
+        return (
+            weights.from_package(taught["1.weight"]),
+            taught["1.bias"],
+            weights.from_package(taught["2.weight"]),
+            taught["2.bias"],
+        )
+
+    def target_gradient(
+        logits: Array, labels: Array, estimator: Estimator, rate: float
+    ) -> tuple[Array, Array]:
+        _, g = estimator(logits, labels)
+        targets = logits - rate * g
+        gradient = squared_error_gradient(features.to_package(logits), features.to_package(targets))
+        return targets, features.from_package(gradient)
+
+    return {
+        "taylor_loss": taylor_loss,
+        "override_forward": override_forward,
+        "override_backward": override_backward,
+        "vjp_gradients": vjp_gradients,
+        "target_gradient": target_gradient,
+    }
