@@ -128,6 +128,16 @@ def test_every_study_leaves_a_table_and_a_figure(studies, tmp_path, capsys):
     assert (tmp_path / "mnist" / "lottery.csv").read_bytes() == table
 
 
+def test_the_diagrams_need_no_data(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "load_dataset", None)
+    assert command.main(["diagrams", "--out", str(tmp_path / "new")]) == 0
+    printed = capsys.readouterr().out
+    for name in ("layers", "smoothing"):
+        file = tmp_path / "new" / f"{name}.png"
+        assert str(file) in printed
+        assert file.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_run_that_fails_is_named_and_the_others_go_on(studies, tmp_path, monkeypatch, capsys):
     real_run = run.run
     doomed, spared = studies["lottery"].runs
