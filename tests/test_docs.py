@@ -27,7 +27,9 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
-LANGUAGES = {"python", "sh", "console", "text", "math"}
+#: Whose Python is a student's file, run step by step with its transcript.
+RUN_BY_TEST_COURSEWORK = "coursework.md"
+LANGUAGES = {"python", "sh", "console", "text", "math", "diff"}
 PROGRAM = re.compile(r"(?:\S*/)?python3? -m (lenet_np\S*)(.*)")
 
 
@@ -81,6 +83,8 @@ def run_folder(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, run_folder, monkeypatch, tmp_path):
+    if page.name == RUN_BY_TEST_COURSEWORK:
+        pytest.skip("test_coursework.py runs this page")
     python = [block for block in blocks(page.read_text("utf-8")) if block.language == "python"]
     monkeypatch.chdir(run_folder)
     monkeypatch.setattr(synthetic, "cache_folder", lambda: tmp_path)
@@ -116,7 +120,7 @@ def commands(text: str) -> list[str]:
                 part.strip()
                 for line in joined.splitlines()
                 if line.startswith(prompt)
-                for part in re.split(r"&&|;|\|", line.removeprefix(prompt).partition(" #")[0])
+                for part in re.split(r"&&|;|\||>", line.removeprefix(prompt).partition(" #")[0])
             ]
     for span in re.findall(r"`([^`\n]+)`", without_blocks(text)):
         if PROGRAM.fullmatch(span):
