@@ -37,8 +37,9 @@ def kill_and_resume(
         lifetime = rng.uniform(0, longest)
         try:
             process.wait(lifetime)
-            error = process.stderr.read().decode()
-            raise AssertionError(f"life {number} ended by itself: {process.returncode} {error}")
+            assert process.returncode == 0, process.stderr.read().decode()
+            story.append(f"life {number} came to the end of the run by itself")
+            break
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

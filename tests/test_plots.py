@@ -83,6 +83,7 @@ def make_run(folder: Path, epochs: int = 3, dataset: str = "tiny", **settings) -
         rows.append(metrics_row(epoch, loss, count_answers(labels, answers), health, 1.0))
         gradients = {k: rng.normal(size=v.shape) for k, v in state.parameters.items()}
         recorder.append(epoch * STEPS_PER_EPOCH, state.parameters, gradients)
+        recorder.flush()
     write_table(folder / METRICS, METRICS_COLUMNS, rows)
     state = state._replace(optimizer=state.optimizer._replace(step=epochs * STEPS_PER_EPOCH))
     save(folder / LAST, Checkpoint(state, chosen, epochs, dataset))
@@ -504,7 +505,7 @@ def damage(run: Path, what: str) -> None:
         ("a column less", ("curves", "classes"), "metrics.csv is damaged: it has no column"),
         ("a word for a number", ("curves", "classes"), "metrics.csv is damaged: could not convert"),
         ("half a row", ("curves", "classes"), "metrics.csv is damaged"),
-        ("a number without end", ("curves", "classes"), "metrics.csv is damaged: field larger"),
+        ("a number without end", ("curves", "classes"), "metrics.csv is no table: field larger"),
         ("bytes for a table", ("curves", "classes"), "metrics.csv is damaged"),
         ("no state", ("confusion", "features"), "confusion, features: {run}/last.npz: no such"),
         ("half a state", ("confusion", "features"), "last.npz: damaged"),

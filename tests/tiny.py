@@ -27,7 +27,9 @@ def tiny_dataset() -> Dataset:
 def command(*words: str, before: str = "") -> list[str]:
     """Build the training command on the tiny data set; ``before`` is Python to run first."""
     program = f"""
-import sys
+import signal, sys
+# A shell that starts the tests in the background lets them, and their children, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from tiny import tiny_dataset
 from lenet_np.runs import command, start
