@@ -25,7 +25,8 @@ def kill_and_resume(
     """Let a run in ``folder`` be killed at random moments, then end; say what happened.
 
     ``command`` makes the words of a training command from more flags. Each life lasts up to
-    ``longest`` seconds; it ends by SIGKILL, which no program can notice.
+    ``longest`` seconds; it ends by SIGKILL, which no program can notice. A life that comes to the
+    end of the run before that is the last.
     """
     rng = np.random.default_rng(seed)
     story = []
@@ -36,13 +37,13 @@ def kill_and_resume(
         )
         lifetime = rng.uniform(0, longest)
         try:
-            process.wait(lifetime)
-            assert process.returncode == 0, process.stderr.read().decode()
-            story.append(f"life {number} came to the end of the run by itself")
+            error = process.communicate(timeout=lifetime)[1]
+            assert process.returncode == 0, error.decode()
+            story.append(f"life {number:2d} came to the end of the run")
             break
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.communicate()
         step = last_step(folder)
         story.append(f"kill {number:2d} after {lifetime:4.2f} s; on the disk: step {step}")
     done = subprocess.run(
