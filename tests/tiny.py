@@ -35,6 +35,6 @@ from tiny import tiny_dataset
 from lenet_np.runs import command, start
 command.load_dataset = start.load_dataset = lambda *_: tiny_dataset()
 {before}
-raise SystemExit(command.main({list(words)!r}))
+raise SystemExit(command.main({list(words)!a}))
 """
     return [sys.executable, "-c", program]
