@@ -9,6 +9,7 @@ without a fault.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -51,14 +52,17 @@ class Disk:
 
         return counting
 
-    def open(self, file: Path, mode: str, **options: Any) -> Any:
+    def open(self, file: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if not set(mode) & set("wax+"):
+            return open(file, mode, *rest, **options)
         self.operation()
-        return File(open(file, mode, **options), self)
+        return File(open(file, mode, *rest, **options), self)
 
     def install(self) -> None:
         os.fsync, os.replace = self.counted(os.fsync), self.counted(os.replace)
         for module in (cache, events, histograms):
             module.open = self.open
+        io.open = self.open  # that of pathlib
 
 
 class File:

@@ -100,7 +100,7 @@ def differences(one: Path, other: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--longest", type=float, default=5.0, metavar="SECONDS")
     parser.add_argument("--save-every", type=int, default=37, metavar="STEPS")
     parser.add_argument("--seed", type=int, default=0)

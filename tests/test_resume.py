@@ -91,7 +91,7 @@ def test_five_kills_leave_no_trace(tmp_path: Path) -> None:
     assert differences(tmp_path / "whole", tmp_path / "killed") == [], story
 
 
-# A crash at every write; of the milder faults every fourth (tests/crash.py MODE DIR 1 1: all).
+# A crash at every write; of the milder faults every fourth ("tests/crash.py MODE DIR 1 1" for all).
 @pytest.mark.parametrize(("mode", "stride"), [("crash", 1), ("once", 4), ("full", 4)])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fault_at_any_write_leaves_no_trace(mode: str, stride: int, tmp_path: Path) -> None:

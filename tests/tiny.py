@@ -28,13 +28,15 @@ def command(*words: str, before: str = "") -> list[str]:
     """Build the training command on the tiny data set; ``before`` is Python to run first."""
     program = f"""
 import signal, sys
-# A shell that starts the tests in the background lets them, and their children, ignore Ctrl-C.
+# A shell in the background, or nohup, lets the tests and their children ignore these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from tiny import tiny_dataset
 from lenet_np.runs import command, start
 command.load_dataset = start.load_dataset = lambda *_: tiny_dataset()
 {before}
-raise SystemExit(command.main({list(words)!r}))
+raise SystemExit(command.main({list(words)!a}))
 """
     return [sys.executable, "-c", program]

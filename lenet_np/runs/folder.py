@@ -12,6 +12,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lenet_np.data import Dataset
 from lenet_np.data.cache import write_atomically
 from lenet_np.state import Settings
@@ -176,8 +178,8 @@ def hashes(data: Dataset) -> dict[str, str]:
     result = {}
     for name in ("train", "validation", "test"):
         split = getattr(data, name)
-        digest = hashlib.sha256(split.pixels.tobytes())
-        digest.update(split.classes.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(split.pixels).data)
+        digest.update(np.ascontiguousarray(split.classes).data)
         result[name] = digest.hexdigest()
     return result
 

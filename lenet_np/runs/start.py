@@ -248,13 +248,20 @@ def _commit() -> str | None:
     if not (place.parent / ".git").exists():
         return None
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(place), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        commit = _git(place, "rev-parse", "HEAD")
+        changed = _git(place, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(place: Path, *words: str) -> str:
+    # Without locks: a run that is killed here would leave one behind, and git would refuse to work.
+    answer = subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(place), *words],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=True,
+    )
+    return answer.stdout.strip()
