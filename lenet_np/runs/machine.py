@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from lenet_np.runs.threads import blas_threads
+from lenet_np.runs.threads import blas_kernels, blas_threads
 
 
 def processor() -> str:
@@ -28,7 +28,7 @@ def processor() -> str:
 
 
 def blas() -> str:
-    """Name the BLAS that NumPy was built with, and its threads.
+    """Name the BLAS that NumPy was built with, its threads, and the kernels that it chose.
 
     Returns
     -------
@@ -41,7 +41,8 @@ def blas() -> str:
     name = " ".join(filter(None, (library.get("name"), library.get("version"))))
     switch = blas_threads()
     threads = f"{switch.get()} threads" if switch else "a number of threads that cannot be read"
-    return f"{name or 'unknown'}, {threads}"
+    kernels = f", kernels for {blas_kernels()}" if blas_kernels() else ""
+    return f"{name or 'unknown'}, {threads}{kernels}"
 
 
 def peak_memory() -> int | None:

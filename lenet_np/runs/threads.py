@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+#: OpenBLAS's functions have these prefixes and suffixes, by whoever built it.
+_BUILDS = [(prefix, suffix) for prefix in ("", "scipy_") for suffix in ("", "64_")]
 #: The functions (set, get) of each BLAS that NumPy can be linked with.
 _FUNCTIONS = [
     *(
         (f"{prefix}openblas_set_num_threads{suffix}", f"{prefix}openblas_get_num_threads{suffix}")
-        for prefix in ("", "scipy_")
-        for suffix in ("", "64_")
+        for prefix, suffix in _BUILDS
     ),
     ("MKL_Set_Num_Threads", "MKL_Get_Max_Threads"),
     ("bli_thread_set_num_threads", "bli_thread_get_num_threads"),
@@ -39,6 +40,33 @@ def blas_threads() -> BlasThreads | None:
     -------
     BlasThreads, or None for a BLAS that is not known (Apple's Accelerate has no such function).
     """
+    for library in _blas_libraries():
+        for set_name, get_name in _FUNCTIONS:
+            if hasattr(library, set_name) and hasattr(library, get_name):
+                return BlasThreads(getattr(library, set_name), getattr(library, get_name))
+    return None
+
+
+@functools.cache
+def blas_kernels() -> str | None:
+    """Name the processor whose kernels OpenBLAS works with.
+
+    Returns
+    -------
+    str, such as "Haswell" (AVX2) or "SkylakeX" (AVX-512); None for another BLAS.
+    """
+    for library in _blas_libraries():
+        for prefix, suffix in _BUILDS:
+            function = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
+            if function:
+                function.restype = ctypes.c_char_p
+                name: bytes = function()
+                return name.decode("ascii")
+    return None
+
+
+def _blas_libraries() -> Iterator[ctypes.CDLL]:
+    """Load the libraries that NumPy's BLAS may be in; they are loaded already."""
     import numpy as np  # Here, because cores can be counted without it.
 
     # Looking a name up in NumPy's own extension module finds it in the libraries behind it too;
@@ -51,11 +79,7 @@ def blas_threads() -> BlasThreads | None:
     wheel = Path(np.__file__).parent.parent / "numpy.libs"
     for file in [*extensions, *sorted(map(str, wheel.glob("*openblas*.dll")))]:
         with suppress(OSError, TypeError):
-            library = ctypes.CDLL(file)
-            for set_name, get_name in _FUNCTIONS:
-                if hasattr(library, set_name) and hasattr(library, get_name):
-                    return BlasThreads(getattr(library, set_name), getattr(library, get_name))
-    return None
+            yield ctypes.CDLL(file)
 
 
 _lock = threading.Lock()
