@@ -26,6 +26,8 @@ from lenet_np.state import Settings
 from lenet_np.train import PART_SIZE
 
 PROGRAM = "python -m lenet_np benchmark"
+#: Turns of each contestant, unless the user says otherwise.
+TURNS = 15
 #: The textbook network is slow: this many steps are enough for its turn.
 TEXTBOOK_STEPS = 2
 #: Seconds between turns: threads of a BLAS that wait for work spin for a tenth before they sleep.
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--turns",
         type=at_least(1),
-        default=15,
+        default=TURNS,
         metavar="N",
         help=f"turns of {STEPS} steps that each contestant takes (default: %(default)s)",
     )
