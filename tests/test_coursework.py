@@ -8,11 +8,11 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from student import SOLUTION, announce_installation
 
 import lenet_np
 from lenet_np.coursework import child, process
@@ -27,17 +27,6 @@ from lenet_np.coursework.tasks import TASKS
 from lenet_np.coursework.template import exercise
 
 ROOT = Path(lenet_np.__file__).parents[1]
-
-#: A file that solves everything; what comes after it takes the place of what it defines.
-SOLUTION = """\
-import numpy as np
-from lenet_np.coursework.layouts import LAYOUTS
-from lenet_np.coursework.reference import solutions
-
-LAYOUT = {layout!r}
-solution = solutions(LAYOUTS[LAYOUT])
-globals().update(solution)
-"""
 
 
 @pytest.fixture
@@ -608,13 +597,8 @@ def test_list_names_every_task(capsys):
 @pytest.fixture
 def installed(tmp_path):
     """A folder that makes Python believe that lenet_np is installed, entry points and all."""
-    information = tmp_path / "site" / "lenet_np-1.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: lenet_np\nVersion: 1\n")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [f"{k} = {v}" for k, v in project["entry-points"]["pytest11"].items()]
-    (information / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
-    return [str(information.parent), str(ROOT)]
+    announce_installation(tmp_path / "site")
+    return [str(tmp_path / "site"), str(ROOT)]
 
 
 def run_pytest(folder, path, *words):

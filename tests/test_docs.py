@@ -1,34 +1,39 @@
-"""README and docs: every Python block runs, every command is known, every link leads somewhere."""
+"""README and docs: every block of Python and of the shell runs, every link leads somewhere."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import shlex
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
-from tiny import tiny_dataset
+import shell
+from PIL import Image
+from student import SOLUTION, announce_installation
+from tiny import tiny_dataset, write_tiny_mnist
 
 import lenet_np.data
 from lenet_np.__main__ import COMMANDS
-from lenet_np.checkpoint import Checkpoint, save
+from lenet_np.checkpoint import load, save
 from lenet_np.data import synthetic
 from lenet_np.estimators import ESTIMATORS
 from lenet_np.lenet import lenet5
-from lenet_np.runs import command, start
-from lenet_np.runs.folder import BEST, LAST
-from lenet_np.state import Settings
-from lenet_np.train import train
+from lenet_np.runs.folder import LAST
+from lenet_np.train import initial_state
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
-#: Whose Python is a student's file, run step by step with its transcript.
-RUN_BY_TEST_COURSEWORK = "coursework.md"
+NOTEBOOK = ROOT / "tutorial.ipynb"
+LESS_WORK = ROOT / "tests" / "less_work"
 LANGUAGES = {"python", "sh", "console", "text", "math", "diff"}
 PROGRAM = re.compile(r"(?:\S*/)?python3? -m (lenet_np\S*)(.*)")
 
@@ -56,81 +61,157 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def text_of(page: Path) -> str:
+    """Read a page; of a notebook, what is not code: test_tutorial.py executes that."""
+    text = page.read_text("utf-8")
+    if page != NOTEBOOK:
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
+
+
 def without_blocks(text: str) -> str:
     return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
-# --- Python blocks ------------------------------------------------------------------------------
+# --- what runs ----------------------------------------------------------------------------------
+
+#: The commands that no test runs, and why. All others are run.
+NOT_RUN = {
+    "python3 -m venv .venv": "CI runs it: it takes the line of the tests from the README",
+    ".venv/bin/python -m pip install --quiet -r requirements.txt": "needs a network; CI runs it",
+    ".venv/bin/python -m pytest": "is what is running",
+    ".venv/bin/python -m pip install ruff mypy": "needs a network",
+    ".venv/bin/ruff check lenet_np tests": "not needed for the tests; CI runs it",
+    ".venv/bin/ruff format lenet_np tests": "changes the files; CI runs it with --check",
+    ".venv/bin/python -m mypy": "not needed for the tests; CI runs it",
+    "python -m pip install -r docs/requirements-bench.txt": "needs a network",
+    "python -m pip install tensorboardX": "needs a network",
+}
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory) -> Path:
-    """Make ``runs/NAME``, a run on a tiny data set with a step still to take."""
-    place = tmp_path_factory.mktemp("docs")
-    folder = place / "runs" / "NAME"
-    words = ["--out", str(folder), "--epochs", "1", "--samples", "2", "--threads", "1", "--quiet"]
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (command, start):
-            patch.setattr(module, "load_dataset", lambda *_: tiny_dataset())
-        assert command.main(words) == 0
-    settings = Settings(epochs=1, samples=2)
-    state, _ = next(loop := train(lenet5(), tiny_dataset().train, settings, threads=1))
-    loop.close()
-    save(folder / LAST, Checkpoint(state, settings, 0, "tiny"))
-    assert (folder / BEST).exists()
-    return place
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Make the environment of the commands: lenet_np installed, a tiny MNIST, less work."""
+    mnist, site = tmp_path_factory.mktemp("mnist"), tmp_path_factory.mktemp("site")
+    write_tiny_mnist(mnist)
+    announce_installation(site)
+    path = os.pathsep.join(map(str, (LESS_WORK, site, ROOT)))
+    return {**os.environ, "LENET_NP_DATA": str(mnist), "PYTHONPATH": path, "PYTEST_ADDOPTS": ""}
+
+
+@pytest.fixture(scope="module")
+def belongings(tmp_path_factory, environment) -> Path:
+    """Make a folder of what the pages talk about: a run, a picture, students' files, the tests."""
+    folder = tmp_path_factory.mktemp("docs")
+    words = "python -m lenet_np train --out runs/NAME --epochs 1"
+    assert not trouble(shell.Command(0, tuple(words.split())), folder, environment)
+    (three,) = synthetic.draw_digits(np.array([3]), np.random.default_rng(0))
+    Image.fromarray(three).save(folder / "digit.png")
+    (folder / "submissions").mkdir()
+    for name in ("exercise.py", "submissions/ann.py", "submissions/ben.py"):
+        (folder / name).write_text(SOLUTION.format(layout="nchw"), encoding="utf-8")
+    (folder / "tests").mkdir()
+    for file in (ROOT / "tests").glob("*.py"):
+        shutil.copy(file, folder / "tests")
+    return folder
+
+
+def trouble(command: shell.Command, folder: Path, environment: dict[str, str]) -> str | None:
+    """Run a command of a page; say what a reader would complain of."""
+    if str(command) in NOT_RUN:
+        return None
+    if shell.program(command.words) is None:
+        return f"line {command.line}: `{command}` is neither run nor in the table NOT_RUN"
+    if "--resume" in command.words:
+        step_back(folder / command.words[command.words.index("--resume") + 1])
+    ran = shell.run(command, folder, environment)
+    if ran.status != 0:
+        last = "\n".join((ran.out + ran.err).splitlines()[-20:])
+        return f"line {command.line}: `{command}` ends with status {ran.status}:\n{last}"
+    if command.shown and not shell.looks_like(ran.out, command.shown):
+        return f"line {command.line}: `{command}` prints something else now:\n{ran.out}"
+    return None
+
+
+def step_back(folder: Path) -> None:
+    """Leave a run as if it had been stopped before its first step: there is something to resume."""
+    network, file = lenet5(), folder / LAST
+    last = load(file, network)
+    save(file, last._replace(state=initial_state(network, last.settings), epoch=0))
+
+
+def blocks_to_run(page: Path) -> list[Block]:
+    """List what a reader runs. A student's path is run by test_coursework.py, word for word."""
+    text = page.read_text("utf-8")
+    path, *_ = text.partition("## For the instructor") if page.name == "coursework.md" else ("",)
+    return [
+        block
+        for block in blocks(text)
+        if block.language == "sh"
+        or (block.language in ("python", "console") and block.line > path.count("\n"))
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page, run_folder, monkeypatch, tmp_path):
-    if page.name == RUN_BY_TEST_COURSEWORK:
-        pytest.skip("test_coursework.py runs this page")
-    python = [block for block in blocks(page.read_text("utf-8")) if block.language == "python"]
-    monkeypatch.chdir(run_folder)
+def test_the_blocks_of_a_page_run_from_top_to_bottom(
+    page, belongings, environment, monkeypatch, tmp_path
+):
+    folder = tmp_path / "reader"
+    shutil.copytree(belongings, folder)
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(synthetic, "cache_folder", lambda: tmp_path)
     for name in ("load_dataset", "load_mnist"):
         monkeypatch.setattr(lenet_np.data, name, lambda *_, **__: tiny_dataset())
     estimators = dict(ESTIMATORS)
     namespace: dict[str, Any] = {"__name__": "page"}
     try:
-        for block in python:
-            # Empty lines before it, so that a traceback names the line of the page.
-            source = "\n" * (block.line - 1) + block.text
-            exec(compile(source, str(page), "exec", dont_inherit=True), namespace)
+        for block in blocks_to_run(page):
+            if block.language == "python":
+                # Empty lines before it, so that a traceback names the line of the page.
+                source = "\n" * (block.line - 1) + block.text
+                exec(compile(source, str(page), "exec", dont_inherit=True), namespace)
+            else:
+                for command in shell.commands(*block):
+                    if reason := trouble(command, folder, environment):
+                        pytest.fail(f"{page.relative_to(ROOT)}, {reason}", pytrace=False)
     finally:
         ESTIMATORS.clear()  # what a page has added is taken out again
         ESTIMATORS.update(estimators)
 
 
-# --- commands -----------------------------------------------------------------------------------
+def test_every_command_that_is_not_run_is_on_a_page():
+    on_pages = {
+        str(command)
+        for page in PAGES
+        for block in blocks_to_run(page)
+        if block.language != "python"
+        for command in shell.commands(*block)
+    }
+    assert not NOT_RUN.keys() - on_pages
+    for command in NOT_RUN:
+        for file in re.findall(r" -r (\S+)", command):
+            assert (ROOT / file).is_file(), command
+
+
+# --- commands that a text names -----------------------------------------------------------------
 
 
 class ParsedError(BaseException):
     """The words were accepted; nothing else is to happen."""
 
 
-def commands(text: str) -> list[str]:
-    """List the commands of a page: in blocks for the shell, and in the running text."""
-    lines: list[str] = []
-    for block in blocks(text):
-        if block.language in ("sh", "console"):
-            joined = block.text.replace("\\\n", " ")
-            prompt = "$ " if block.language == "console" else ""
-            lines += [
-                part.strip()
-                for line in joined.splitlines()
-                if line.startswith(prompt)
-                for part in re.split(r"&&|;|\||>", line.removeprefix(prompt).partition(" #")[0])
-            ]
-    for span in re.findall(r"`([^`\n]+)`", without_blocks(text)):
-        if PROGRAM.fullmatch(span):
-            lines.append(re.sub(r"\[.*?\]", "", span))  # [RUN ...] may be left out
-    return [line for line in lines if PROGRAM.search(line)]
+def named_commands(text: str) -> list[str]:
+    """List the commands in the running text, where [RUN ...] may be left out."""
+    # A span may go on in the next line, but not in the next paragraph.
+    spans = re.findall(r"(?<!`)`((?:[^`\n]|\n(?! *\n))+)`(?!`)", without_blocks(text))
+    lines = (" ".join(span.split()) for span in spans)
+    return [re.sub(r"\[.*?\]", "", line) for line in lines if PROGRAM.fullmatch(line)]
 
 
 def refused(line: str, monkeypatch, capsys) -> str | None:
     """Give the words of a command to its own parser; say what it has against them."""
-    module, rest = PROGRAM.search(line).groups()
+    module, rest = PROGRAM.fullmatch(line).groups()
     words = shlex.split(rest)
     if module == "lenet_np":
         if not words or words[0] == "COMMAND" or words[0] in ("--help", "--version"):
@@ -162,11 +243,11 @@ def refused(line: str, monkeypatch, capsys) -> str | None:
     return "it does not parse its words"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_every_command_of_a_page_is_known(page, monkeypatch, capsys):
+@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=[*IDS, NOTEBOOK.name])
+def test_every_command_that_a_text_names_is_known(page, monkeypatch, capsys):
     wrong = {
         line: reason
-        for line in commands(page.read_text("utf-8"))
+        for line in named_commands(text_of(page))
         if (reason := refused(line, monkeypatch, capsys))
     }
     assert not wrong
@@ -180,6 +261,11 @@ def test_every_block_says_what_it_is(page):
         if block.language not in LANGUAGES
     }
     assert not unknown, f"use one of {sorted(LANGUAGES)}; output is text or console"
+
+
+def test_the_notebook_has_no_blocks_of_commands():
+    """Nobody would run them: a command is named in the text there, and parsed."""
+    assert {block.language for block in blocks(text_of(NOTEBOOK))} <= LANGUAGES - {"sh", "console"}
 
 
 # --- links, names -------------------------------------------------------------------------------
@@ -265,11 +351,56 @@ def test_every_page_is_in_the_index():
         (".venv/bin/python -m lenet_np.train --sigma -1", "takes a number"),
     ],
 )
-def test_a_wrong_command_is_caught(line, reason, monkeypatch, capsys):
-    text = f"```sh\n# first\ncd x && {line} | tail # last\n```\n"
-    (found,) = commands(text)
-    assert reason in refused(found, monkeypatch, capsys)
-    assert commands(f"Run `{line}` again.") == [line]
+def test_a_wrong_command_in_the_text_is_caught(line, reason, monkeypatch, capsys):
+    for text in (f"Run `{line}` again.", f"Run `{line.replace(' -m ', chr(10) + '-m ')}`, say."):
+        (found,) = named_commands(text)
+        assert found == line
+        assert named_commands(f"one ` too many\n\n{text}") == [line]
+        assert reason in refused(found, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        ("sh\npython -m lenet_np trian", "line 2: .*trian` ends with status 2:\n.* mean train?"),
+        ("sh\n#\npython -m lenet_np.nothing", "line 3: .* status 1:\n.*No module named"),
+        ("sh\npython -m lenet_np evaluate runs/NO", "ends with status 1:\n.*runs/NO"),
+        ("sh\npython -m lenet_np --version && python -m lenet_np x", "` ends with status 2"),
+        ("sh\nrm -rf runs", "line 2: `rm -rf runs` is neither run nor in the table"),
+        ("sh\npip install ruff", "neither run nor in the table"),
+        ("sh\npython -m pip install ruff", "neither run nor in the table"),
+        ("sh\npython -m lenet_np_x", "neither run nor in the table"),
+        ("sh\npython gone.py", "neither run nor in the table"),
+        ("sh\npython", "neither run nor in the table"),
+        ("console\n$ python -m lenet_np --version\nlenet_np 1", "prints something else now:\nl"),
+        ("console\n$ python -m lenet_np --version\nlenet_np ...\n1", "prints something else now"),
+    ],
+)
+def test_a_command_that_fails_is_caught(block, reason, environment, tmp_path):
+    (block,) = blocks(f"```{block}\n```")
+    found = [trouble(command, tmp_path, environment) for command in shell.commands(*block)]
+    assert re.match(f"(?s).*{reason}", found[-1])
+    assert not any(found[:-1])
+
+
+def test_commands_are_read_as_a_shell_does():
+    text = "a 'b c' \\\n  d && e # f\n\n# g\nh * > i\n"
+    assert list(shell.commands("sh", 3, text)) == [
+        shell.Command(3, ("a", "b c", "d")),
+        shell.Command(3, ("e",)),
+        shell.Command(7, ("h", "*"), file="i"),
+    ]
+    assert list(shell.commands("console", 3, "$ a\n$ b\nc\n\n$ d\n")) == [
+        shell.Command(3, ("a",), shown=""),
+        shell.Command(4, ("b",), shown="c"),
+        shell.Command(7, ("d",), shown=""),
+    ]
+
+
+@pytest.mark.parametrize("line", ["a | b", "a; b", "a &", "a $B", "a > b c", "a >", "a &&", "> a"])
+def test_a_line_that_would_be_misread_is_refused(line):
+    with pytest.raises(shell.ShellError, match="line 3"):
+        list(shell.commands("sh", 3, line))
 
 
 def test_a_wrong_link_is_caught():

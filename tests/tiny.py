@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from lenet_np.data import Dataset, Split
+from lenet_np.data import Dataset, Split, mnist
 
 
 def tiny_dataset() -> Dataset:
@@ -40,3 +41,16 @@ command.load_dataset = start.load_dataset = lambda *_: tiny_dataset()
 raise SystemExit(command.main({list(words)!a}))
 """
     return [sys.executable, "-c", program]
+
+
+def write_tiny_mnist(folder: Path) -> None:
+    """Write the tiny data set as the four files of MNIST; validation comes first, as in MNIST."""
+    data = tiny_dataset()
+    train = [
+        np.concatenate([getattr(data.validation, kind), getattr(data.train, kind)])
+        for kind in ("pixels", "classes")
+    ]
+    arrays = (*train, data.test.pixels, data.test.classes)
+    for file, values in zip(mnist.FILES, arrays, strict=True):
+        header = struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+        (folder / file.name).write_bytes(header + values.tobytes())
