@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lenet_np.runs.parser import Parser, at_least, folder
+from lenet_np.runs.options import add_data_dir, add_network, add_split, check_network
+from lenet_np.runs.parser import Parser, at_least
 from lenet_np.runs.screen import say
 
 PROGRAM = "python -m lenet_np evaluate"
@@ -33,30 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "had.",
         allow_abbrev=False,
     )
+    add_network(parser)
+    add_split(parser, "images to read")
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints")
-    add(
-        "--best",
-        action="store_true",
-        help="take the run's checkpoint with the best validation accuracy (default: the last)",
-    )
-    add(
-        "--split",
-        choices=("test", "validation", "train"),
-        default="test",
-        help="images to read (default: test)",
-    )
     add(
         "--dataset",
         choices=("mnist", "synthetic"),
         help="data set to read (default: the one that the network was trained on)",
     )
-    add(
-        "--data-dir",
-        type=folder,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
+    add_data_dir(parser)
     add(
         "--threads",
         type=at_least(1),
@@ -65,21 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add("--json", action="store_true", help="print one JSON object instead of the tables")
     arguments = parser.parse_args(argv)
+    check_network(parser, arguments)
 
     from lenet_np.checkpoint import CheckpointError
     from lenet_np.data import DataError, load_dataset
     from lenet_np.evaluate import evaluate
     from lenet_np.reading.report import as_json, as_text
     from lenet_np.reading.saved import load_network
-    from lenet_np.runs.folder import BEST, RunFolderError
+    from lenet_np.runs.folder import RunFolderError
 
-    path = arguments.run
-    if arguments.best:
-        if path.is_file():
-            parser.error(f"argument --best: takes the folder of a run, {path} is a file")
-        path /= BEST
     try:
-        saved = load_network(path)
+        saved = load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
         return _fail(1, error)
     trained_on = saved.checkpoint.dataset

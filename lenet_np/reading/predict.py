@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lenet_np.runs.options import add_network, check_network
 from lenet_np.runs.parser import Parser
 from lenet_np.runs.screen import say
 
@@ -52,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "those of the 0-1 loss the share of the noise under which a class wins.",
         allow_abbrev=False,
     )
+    add_network(parser)
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints")
     add("images", type=Path, nargs="+", metavar="IMAGE", help="picture of one digit")
     add("--show", action="store_true", help="also print the 28 x 28 pixels that the network saw")
     add("--json", action="store_true", help="print one JSON object a line, one for each picture")
     arguments = parser.parse_args(argv)
+    check_network(parser, arguments)
 
     from lenet_np.checkpoint import CheckpointError
     from lenet_np.reading.certainty import describe
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lenet_np.runs.folder import RunFolderError
 
     try:
-        saved = load_network(arguments.run)
+        saved = load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
         return _fail(error)
     meaning = describe(saved.checkpoint.settings)

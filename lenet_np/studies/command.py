@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lenet_np.data import DataError, load_dataset
+from lenet_np.runs.options import add_data_dir
 from lenet_np.runs.parser import Parser, at_least
 from lenet_np.runs.screen import say
 from lenet_np.runs.table import Row, read_table, write_table
@@ -68,12 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="mnist",
         help="what to train on (default: %(default)s)",
     )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--jobs",
         type=at_least(1),
