@@ -13,7 +13,7 @@ from lenet_np.doctor import packages, surroundings
 from lenet_np.doctor.check import FAIL, WARN, Check, reason
 from lenet_np.runs.options import add_data_dir
 from lenet_np.runs.parser import Parser
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import fail, say
 
 PROGRAM = "python -m lenet_np doctor"
 
@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments.data_dir, arguments.json)
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+        return fail(PROGRAM, 130, "interrupted")
 
 
 def _run(data_dir: Path | None, as_json: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from lenet_np.plots.history import read_history
 from lenet_np.plots.style import write_figure
 from lenet_np.runs.folder import Config, checkpoint_file, read_config
 from lenet_np.runs.histograms import read_histograms
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import complain, say
 
 T = TypeVar("T")
 
@@ -77,7 +76,7 @@ class _Attempts:
             return work()
         except (ValueError, OSError, ImportError) as error:
             first_line = str(error).partition("\n")[0]
-            print(f"{PROGRAM}: {what}{first_line}", file=sys.stderr)
+            complain(f"{PROGRAM}: {what}{first_line}")
             self.failed = True
             return None
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from lenet_np.runs.options import add_data_dir, add_network, add_split, check_network
 from lenet_np.runs.parser import Parser, at_least
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import fail, say
 
 PROGRAM = "python -m lenet_np evaluate"
 
@@ -62,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         saved = load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
-        return _fail(1, error)
+        return fail(PROGRAM, 1, error)
     trained_on = saved.checkpoint.dataset
     try:
         data = load_dataset(arguments.dataset or trained_on, arguments.data_dir)
     except DataError as error:
-        return _fail(3, f"this network was trained on {trained_on}: {error}")
+        return fail(PROGRAM, 3, f"this network was trained on {trained_on}: {error}")
     split = getattr(data, arguments.split)
     result = evaluate(
         saved.network, saved.checkpoint.state.parameters, split, threads=arguments.threads
@@ -84,8 +83,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         say(f"{saved}\nread: {arguments.split} images of {data.name}\n\n{as_text(result)}")
     return 0
-
-
-def _fail(status: int, message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return status

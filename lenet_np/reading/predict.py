@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lenet_np.runs.options import add_network, check_network
 from lenet_np.runs.parser import Parser
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import complain, fail, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         saved = load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
-        return _fail(error)
+        return fail(PROGRAM, 1, error)
     meaning = describe(saved.checkpoint.settings)
     if not arguments.json:
         say(f"{saved}\nNumbers: {meaning}.")
@@ -130,7 +129,7 @@ def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: 
         if as_json:
             say(json.dumps({"file": str(path), "error": str(error)}))
         else:
-            _fail(f"{path}: {error}")
+            complain(f"{PROGRAM}: {path}: {error}")
         return False
     ranking = reading.probabilities.argsort(kind="stable")[::-1]
     if as_json:
@@ -151,8 +150,3 @@ def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: 
     if show:
         say(shades_for_screen(reading.field))
     return True
-
-
-def _fail(message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return 1

@@ -17,6 +17,8 @@ from lenet_np.runs.parser import Parser, at_least, folder
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
 
+PROGRAM = "python -m lenet_np.train"
+
 
 class Arguments(NamedTuple):
     """What the user asked for."""
@@ -52,7 +54,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
     """
     parser = Parser(
-        prog="python -m lenet_np.train",
+        prog=PROGRAM,
         description="Train LeNet-5 on MNIST through the 0-1 loss with Evolution Strategies.",
         allow_abbrev=False,
     )
