@@ -1,4 +1,4 @@
-"""What all tests share: no network, MNIST only where it is, and the table of gradient errors."""
+"""What tests share: no network, MNIST where it is, the table of gradient errors, a student."""
 
 from __future__ import annotations
 
@@ -116,3 +116,29 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("mnist"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+# --- coursework ---------------------------------------------------------------------------------
+
+#: A file that solves everything; what comes after it takes the place of what it defines.
+SOLUTION = """\
+import numpy as np
+from lenet_np.coursework.layouts import LAYOUTS
+from lenet_np.coursework.reference import solutions
+
+LAYOUT = {layout!r}
+solution = solutions(LAYOUTS[LAYOUT])
+globals().update(solution)
+"""
+
+
+@pytest.fixture
+def student(tmp_path):
+    """Write a student's file: the solution, and below it what the student does otherwise."""
+
+    def write(text="", layout="batch-last", name="exercise.py"):
+        file = tmp_path / name
+        file.write_text(SOLUTION.format(layout=layout) + text, encoding="utf-8")
+        return file
+
+    return write
