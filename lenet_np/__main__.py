@@ -11,7 +11,7 @@ from importlib import import_module
 
 from lenet_np import __version__
 from lenet_np.doctor.check import reason
-from lenet_np.runs.screen import say, talk_to_nobody
+from lenet_np.runs.screen import fail, say, talk_to_nobody
 
 PROGRAM = "python -m lenet_np"
 #: Name: (module with the ``main`` to call, one line for the listing), in a newcomer's order.
@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         talk_to_nobody()
-        return _fail(1, error)
+        return fail(PROGRAM, 1, error)
     except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+        return fail(PROGRAM, 130, "interrupted")
 
 
 def _run(words: list[str]) -> int:
@@ -67,12 +67,14 @@ def _run(words: list[str]) -> int:
         say(f"lenet_np {__version__}")
         return 0
     if name not in COMMANDS:
-        return _fail(2, f"no command {name!r}{_suggestion(name)} ({PROGRAM} lists them)")
+        return fail(PROGRAM, 2, f"no command {name!r}{_suggestion(name)} ({PROGRAM} lists them)")
     try:
         with _leave_at_ctrl_c():
             command = import_module(COMMANDS[name][0])
     except ImportError as error:
-        return _fail(1, f"{name} cannot start: {reason(error)} ({PROGRAM} doctor tells more)")
+        return fail(
+            PROGRAM, 1, f"{name} cannot start: {reason(error)} ({PROGRAM} doctor tells more)"
+        )
     status: int = command.main(rest)
     return status
 
@@ -85,7 +87,7 @@ def _leave_at_ctrl_c() -> Iterator[None]:
     """
 
     def leave(*_: object) -> None:
-        os._exit(_fail(130, "interrupted"))
+        os._exit(fail(PROGRAM, 130, "interrupted"))
 
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # ignored, or somebody else's
@@ -114,11 +116,6 @@ def _suggestion(name: str) -> str:
 
     near = get_close_matches(name.lower(), COMMANDS, n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _fail(status: int, message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

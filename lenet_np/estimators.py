@@ -131,7 +131,7 @@ def sobol_noise(
     The scrambled points are uniform on (0, 1)^K, each by itself. All examples share the
     scrambling, and a digital shift of its own for each makes them uncorrelated. Phi⁻¹ makes the
     points normal.
-    Source: Owen 1997, Scrambled net variance for integrals of smooth functions.
+    Source: Owen 1997, Monte Carlo variance of scrambled net quadrature.
 
     Parameters and returns: as in `es.sample_noise`.
 
@@ -239,7 +239,8 @@ def rao_blackwell(loss: Loss, logits: Array, labels: Array, noise: Array, sigma:
 
         J = mean Phi(c),  g_y = - mean phi(c) / sigma,  g_j = mean phi(c) [j holds M] / sigma
 
-    Unbiased, as conditioning on part of the noise always is, and bounded; rows sum to zero.
+    Unbiased, as conditioning on part of the noise always is, and bounded; the gradient of each
+    example sums to zero.
     Source: Casella & Robert 1996, Rao-Blackwellisation of sampling schemes.
 
     Parameters and returns: as in `es.estimate_gradient`.

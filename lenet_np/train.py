@@ -44,9 +44,9 @@ class StepMetrics(NamedTuple):
 class Part(NamedTuple):
     """A part of a minibatch with its noise: all that the loss and its gradients need."""
 
-    images: Array  # (1, 32, 32, P)
-    labels: Array  # (10, P), one-hot
-    noise: Array | None  # (10, n, P); None where none is needed
+    images: Array  # (1, 32, 32, N)
+    labels: Array  # (10, N), one-hot
+    noise: Array | None  # (10, n, N); None where none is needed
 
 
 class DivergedError(ArithmeticError):

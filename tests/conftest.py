@@ -1,4 +1,4 @@
-"""What all tests share: no network, MNIST only where it is, and the table of gradient errors."""
+"""What tests share: no network, MNIST where it is, the table of gradient errors, a student."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from student import SOLUTION
 
 from lenet_np.data import mnist
 from lenet_np.data.download import Fingerprint
@@ -116,3 +117,18 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("mnist"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+# --- coursework ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def student(tmp_path):
+    """Write a student's file: the solution, and below it what the student does otherwise."""
+
+    def write(text="", layout="batch-last", name="exercise.py"):
+        file = tmp_path / name
+        file.write_text(SOLUTION.format(layout=layout) + text, encoding="utf-8")
+        return file
+
+    return write

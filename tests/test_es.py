@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 from reference import LOGIT_CASES
+from scipy.special import ndtr
 
 from lenet_np import es, losses
 from lenet_np.gradcheck.differences import jacobian
@@ -187,6 +188,53 @@ def test_the_noise_is_standard_normal(dtype):
     assert (flat**4).mean() == pytest.approx(3, abs=0.12)
     correlation = np.corrcoef(noise.reshape(10, -1))
     assert np.abs(correlation - np.eye(10)).max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_noise_has_the_normal_distribution(dtype):
+    noise = es.sample_noise(np.random.default_rng(16), 10, 100, 200, dtype)
+    # The share below each level, as a z-score.
+    levels = np.linspace(-3.5, 3.5, 29)
+    expected = ndtr(levels)
+    below = (noise.ravel() < levels[:, np.newaxis].astype(dtype)).mean(axis=1)
+    z = (below - expected) / np.sqrt(expected * (1 - expected) / noise.size)
+    assert np.abs(z).max() < reference.z_threshold(len(levels))
+
+
+def test_two_normal_numbers_from_the_same_pair_are_independent():
+    # Of an even number of classes, class k and class k + 5 come from the same (u, v).
+    noise = es.sample_noise(np.random.default_rng(17), 10, 100, 400, np.float32)
+    one, two = noise.reshape(2, -1).astype(np.float64)
+    products = [
+        one * two,
+        (one**2 - 1) * (two**2 - 1),
+        (one**2 - 1) * two,
+        one * (two**2 - 1),
+        one**3 * two,
+    ]
+    z = [values.mean() / (values.std() / np.sqrt(values.size)) for values in products]
+    assert np.abs(z).max() < reference.z_threshold(len(z))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_noise_is_finite_at_both_ends_of_the_uniform_numbers(dtype):
+    class Ends:
+        def random(self, shape, dtype):
+            largest = 1 - np.finfo(dtype).epsneg
+            return np.resize(np.array([0, largest, largest, 0], dtype), shape)
+
+    noise = es.sample_noise(Ends(), 1, 4, 2, dtype)
+    assert np.isfinite(noise).all()
+    furthest = {np.float32: 5.77, np.float64: 8.57}[dtype]
+    assert np.abs(noise).max() == pytest.approx(furthest, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (10, 2, 1)])
+def test_the_noise_has_a_number_for_every_class_sample_and_example(shape):
+    noise = es.sample_noise(np.random.default_rng(18), *shape)
+    assert noise.shape == shape
+    assert noise.dtype == np.float32
+    assert len(np.unique(noise)) == noise.size
 
 
 # --- unbiased: z-tests against the exact gradient -----------------------------------------------

@@ -86,11 +86,13 @@ def test_the_numbers_are_those_of_the_network_on_the_split(data, run, capsys, wh
 
 def test_best_and_a_file_name_the_other_network(data, run, capsys):
     right = int((answers(3, data.test) == data.test.classes).sum())
-    for words in ([run, "--best"], [run / "best.npz"]):
+    for words in ([run, "--checkpoint", "best"], [run / "best.npz"]):
         result = evaluated(capsys, *words)
         assert result["checkpoint"] == str(run / "best.npz")
         assert result["right"] == right
-    assert evaluated(capsys, run)["right"] != right  # or this test shows nothing
+    last = evaluated(capsys, run)
+    assert last["right"] != right  # or this test shows nothing
+    assert evaluated(capsys, run, "--checkpoint", "last") == last
 
 
 def test_the_data_set_is_that_of_the_training_unless_another_is_named(data, asked, run, capsys):
@@ -116,7 +118,9 @@ def test_data_that_cannot_be_had(data, run, capsys):
         (["."], 1, "is no run"),
         (["RUN/text.npz"], 1, "not a checkpoint"),
         (["RUN/nan.npz"], 1, "conv1.weight is not finite: this run diverged"),
-        (["RUN/last.npz", "--best"], 2, "argument --best: takes the folder of a run"),
+        (["RUN", "--checkpoint", "first"], 2, "--checkpoint: invalid choice"),
+        (["RUN/last.npz", "--checkpoint", "best"], 2, "--checkpoint: chooses from the folder of"),
+        (["RUN/last.npz", "--checkpoint", "last"], 2, "last.npz is a file, leave it out"),
         (["RUN", "--split", "all"], 2, "--split"),
         (["RUN", "--threads", "0"], 2, "takes a whole number from 1"),
         ([], 2, "RUN"),

@@ -103,6 +103,31 @@ def test_a_command_that_cannot_be_imported_sends_to_the_doctor(monkeypatch, caps
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("trian", 2),
+        ("benchmark --turns 0", 2),
+        ("coursework check nowhere.py", 1),
+        ("evaluate nowhere", 1),
+        ("plot nowhere", 1),
+        ("predict nowhere a.png", 1),
+        ("study diagrams --out file", 1),
+        ("train --resume nowhere", 1),
+    ],
+)
+def test_errors_do_not_come_out_among_the_results(words, status, monkeypatch, capsys, tmp_path):
+    """Where the shell has closed stderr (2>&-), it is None, and print() would take stdout."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(sys, "stderr", None)
+    try:
+        found = door.main(words.split())
+    except SystemExit as stop:
+        found = stop.code
+    assert (found, capsys.readouterr().out) == (status, "")
+
+
 def test_the_listing_imports_nothing_heavy():
     code = (
         "import sys\n"

@@ -24,6 +24,12 @@ def imports(name: str) -> set[str]:
     return set().union(*map(_modules, ast.walk(parsed(name))))
 
 
+def called(name: str) -> set[str]:
+    """List the functions that a module calls by a bare name."""
+    calls = (node.func for node in ast.walk(parsed(name)) if isinstance(node, ast.Call))
+    return {function.id for function in calls if isinstance(function, ast.Name)}
+
+
 def parsed(name: str) -> ast.Module:
     return ast.parse(NAMES[name].read_text(encoding="utf-8"), name)
 
@@ -137,6 +143,14 @@ def test_a_picture_that_fails_harms_no_run():
     users = {name for name in NAMES if any(m.startswith("plots") for m in ours(name))}
     strangers = {name for name in users if name.split(".")[1] not in ("plots", "studies")}
     assert not strangers
+
+
+def test_commands_print_through_the_screen():
+    """It bears a closed stream and letters that a terminal cannot show; bare ``print`` does not."""
+    # The data stand alone and say what they download; a rival answers through a pipe.
+    allowed = {"runs.screen", "data.mnist", "data.download", "benchmark.rivals"}
+    printing = {name.removeprefix("lenet_np.") for name in NAMES if "print" in called(name)}
+    assert printing == allowed
 
 
 def test_pictures_need_no_screen():

@@ -507,7 +507,7 @@ def damage(run: Path, what: str) -> None:
         ("half a row", ("curves", "classes"), "metrics.csv is damaged"),
         ("a number without end", ("curves", "classes"), "metrics.csv is no table: field larger"),
         ("bytes for a table", ("curves", "classes"), "metrics.csv is damaged"),
-        ("no state", ("confusion", "features"), "confusion, features: {run}/last.npz: no such"),
+        ("no state", ("confusion", "features"), "{run} has no last.npz, only best.npz:"),
         ("half a state", ("confusion", "features"), "last.npz: damaged"),
         ("no histograms", ("histograms",), "histograms: no histograms: {run}/histograms.bin"),
         ("bytes for histograms", ("histograms",), "histograms.bin is damaged"),
@@ -568,6 +568,7 @@ def test_a_folder_that_cannot_be_written_is_named(data, tmp_path, capsys):
         (["--digit", "9"], "test image 8: a 9,"),
         (["--image", "12"], "test image 12: a 4,"),
         (["--split", "validation", "--image", "44"], "validation image 44: a 9,"),
+        (["--split", "train", "--image", "299"], "train image 299: a 3,"),
     ],
 )
 def test_the_digit_on_its_way_is_the_one_asked_for(data, drawn, tmp_path, words, expected):
@@ -597,7 +598,7 @@ def test_the_best_weights_are_read_where_they_are_asked_for(data, drawn, tmp_pat
     assert command.main([str(run), "--only", "confusion", "--checkpoint", "best"]) == 0
     (run / BEST).unlink()
     assert command.main([str(run), "--only", "confusion", "--checkpoint", "best"]) == 1
-    assert "best.npz: no such file" in capsys.readouterr().err
+    assert f"{run} is no run: there is no best.npz in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -610,7 +611,7 @@ def test_the_best_weights_are_read_where_they_are_asked_for(data, drawn, tmp_pat
         (["a", "--digit", "10"], "--digit: invalid choice: 10"),
         (["a", "--image", "-1"], "--image: takes a whole number from 0"),
         (["a", "--digit", "1", "--image", "1"], "not allowed with argument --digit"),
-        (["a", "--split", "train"], "--split: invalid choice"),
+        (["a", "--split", "all"], "--split: invalid choice"),
         (["a", "--checkpoint", "first"], "--checkpoint: invalid choice"),
         (["a", "--classes"], "unrecognized arguments: --classes"),
         ([""], "takes a folder, got an empty name"),

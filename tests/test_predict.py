@@ -450,6 +450,7 @@ def runs(tmp_path_factory) -> Path:
     *_, (state, _) = train(lenet5(), data, settings)
     for name, of_run in (("ce", settings), ("es", Settings(sigma=2.5))):
         save(folder / name / "last.npz", Checkpoint(state, of_run, 3, "synthetic"))
+        save(folder / name / "best.npz", Checkpoint(state, of_run, 2, "synthetic"))
     return folder
 
 
@@ -490,6 +491,20 @@ def test_the_lines_on_the_screen(runs, pictures, capsys):
     assert answer.startswith(": 0 (0 0.")
     assert answer.count(",") == 2  # three classes
     assert second.startswith(f"{pictures[1]}: 1 (1 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "epochs"),
+    [
+        ([], "last.npz", 3),
+        (["--checkpoint", "last"], "last.npz", 3),
+        (["--checkpoint", "best"], "best.npz", 2),
+    ],
+)
+def test_the_weights_are_those_asked_for(runs, pictures, capsys, words, file, epochs):
+    assert predict.main([str(runs / "ce"), pictures[0], *words]) == 0
+    head = capsys.readouterr().out.splitlines()[0]
+    assert head.startswith(f"{runs / 'ce' / file}: {epochs} epochs")
 
 
 def test_what_the_network_saw_is_shown(runs, pictures, capsys, monkeypatch):
@@ -542,7 +557,12 @@ def test_a_drawing_with_a_border_line_is_read(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "status", "message"),
-    [(["nothing", "a.png"], 1, "no such file or folder"), (["RUN"], 2, "IMAGE"), ([], 2, "RUN")],
+    [
+        (["nothing", "a.png"], 1, "no such file or folder"),
+        (["RUN/last.npz", "a.png", "--checkpoint", "best"], 2, "last.npz is a file, leave it out"),
+        (["RUN"], 2, "IMAGE"),
+        ([], 2, "RUN"),
+    ],
 )
 def test_mistakes_are_one_line(runs, capsys, words, status, message):
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -20,7 +19,7 @@ from lenet_np.benchmark.work import IMAGES, STEPS, Ours, measure_pieces, measure
 from lenet_np.runs import machine
 from lenet_np.runs.memory import keep_freed_memory
 from lenet_np.runs.parser import Parser, at_least
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import fail, say
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
 from lenet_np.train import PART_SIZE
@@ -89,15 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (RivalError, OSError) as error:
-        _complain(str(error))
-        return 1
+        return fail(PROGRAM, 1, error)
     except KeyboardInterrupt:
-        _complain("interrupted")
-        return 130
-
-
-def _complain(message: str) -> None:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
+        return fail(PROGRAM, 130, "interrupted")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from lenet_np.coursework.report import report
 from lenet_np.coursework.tasks import TASKS
 from lenet_np.coursework.template import CourseworkError, write
 from lenet_np.runs.parser import Parser, at_least
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import fail, say
 
 PROGRAM = "python -m lenet_np coursework"
 
@@ -41,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(arguments)
         return _list()
     except CourseworkError as error:
-        return _fail(1, str(error))
+        return fail(PROGRAM, 1, error)
     except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+        return fail(PROGRAM, 130, "interrupted")
 
 
 def _parser() -> Parser:
@@ -129,7 +128,7 @@ def _check(arguments: argparse.Namespace) -> int:
         try:
             file.open("rb").close()
         except OSError as error:
-            status = _fail(1, f"{file} cannot be read: {error.strerror or error}")
+            status = fail(PROGRAM, 1, f"{file} cannot be read: {error.strerror or error}")
             continue
         result = mark(file, tasks, arguments.layout, limits)
         if arguments.json:
@@ -146,8 +145,3 @@ def _list() -> int:
         say(f"{task.name:15}{task.points:3} points  {task.teaches}")
     say(f"{'':15}{sum(task.points for task in TASKS.values()):3}")
     return 0
-
-
-def _fail(status: int, message: str) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return status

@@ -111,8 +111,8 @@ def one_hot(classes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
 def pad_to_32(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Surround images with two rows and columns of zeros on each side.
 
-    LeNet-5 was drawn for 32x32 pixels, so that a stroke's end can lie in the centre of a 5x5
-    kernel (LeCun et al. 1998, section II.B).
+    LeNet-5 was drawn for 32x32 pixels, so that a stroke's end can lie in the centre of what a
+    unit of the last convolution sees (LeCun et al. 1998, section II.B).
 
     Parameters
     ----------

@@ -11,8 +11,9 @@ from pathlib import Path
 from lenet_np import __version__
 from lenet_np.doctor import packages, surroundings
 from lenet_np.doctor.check import FAIL, WARN, Check, reason
-from lenet_np.runs.parser import Parser, folder
-from lenet_np.runs.screen import say
+from lenet_np.runs.options import add_data_dir
+from lenet_np.runs.parser import Parser
+from lenet_np.runs.screen import fail, say
 
 PROGRAM = "python -m lenet_np doctor"
 
@@ -36,12 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="Exit status: 0 training can run, perhaps with warnings; 1 something stops it.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--data-dir",
-        type=folder,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object instead of the lines"
     )
@@ -49,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments.data_dir, arguments.json)
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+        return fail(PROGRAM, 130, "interrupted")
 
 
 def _run(data_dir: Path | None, as_json: bool) -> int:

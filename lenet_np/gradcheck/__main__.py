@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 
@@ -20,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted.
     """
     from lenet_np.runs.parser import Parser, at_least
+    from lenet_np.runs.screen import fail
 
     parser = Parser(
         prog="python -m lenet_np gradcheck",
@@ -40,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments.json, arguments.seed)
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
+        return fail(parser.prog, 130, "interrupted")
 
 
 def _run(as_json: bool, seed: int) -> int:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lenet_np.data import CLASSES
-from lenet_np.runs.folder import BEST, LAST
+from lenet_np.runs.options import add_checkpoint, add_data_dir, add_split
 from lenet_np.runs.parser import Parser, at_least, folder
 
 PROGRAM = "python -m lenet_np plot"
 PICTURES = ("curves", "classes", "confusion", "features", "histograms")
-CHECKPOINTS = {"last": LAST, "best": BEST}
 
 
 class Arguments(NamedTuple):
@@ -22,9 +21,9 @@ class Arguments(NamedTuple):
     only: list[str]
     out: Path
     format: str
-    data_dir: Path | None
+    checkpoint: str | None
     split: str
-    checkpoint: str
+    data_dir: Path | None
     digit: int | None
     image: int
 
@@ -75,25 +74,9 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         default="png",
         help="kind of picture (default: %(default)s)",
     )
-    add(
-        "--data-dir",
-        type=folder,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
-    add(
-        "--split",
-        choices=("test", "validation"),
-        default="test",
-        help="images of the confusion matrix and the feature maps (default: %(default)s)",
-    )
-    add(
-        "--checkpoint",
-        choices=tuple(CHECKPOINTS),
-        default="last",
-        help="the weights last saved, or those with the best validation accuracy "
-        "(default: %(default)s)",
-    )
+    add_checkpoint(parser)
+    add_split(parser, "images of the confusion matrix and the feature maps")
+    add_data_dir(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--digit",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from lenet_np.evaluate import logits_of
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.ops import Parameters
-from lenet_np.plots.arguments import CHECKPOINTS, PROGRAM, Arguments, parse
+from lenet_np.plots.arguments import PROGRAM, Arguments, parse
 from lenet_np.plots.classes import draw_classes
 from lenet_np.plots.confusion import draw_confusion
 from lenet_np.plots.curves import draw_curves
@@ -27,9 +26,9 @@ from lenet_np.plots.features import draw_features
 from lenet_np.plots.histograms import draw_histograms
 from lenet_np.plots.history import read_history
 from lenet_np.plots.style import write_figure
-from lenet_np.runs.folder import Config, read_config
+from lenet_np.runs.folder import Config, checkpoint_file, read_config
 from lenet_np.runs.histograms import read_histograms
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import complain, say
 
 T = TypeVar("T")
 
@@ -77,7 +76,7 @@ class _Attempts:
             return work()
         except (ValueError, OSError, ImportError) as error:
             first_line = str(error).partition("\n")[0]
-            print(f"{PROGRAM}: {what}{first_line}", file=sys.stderr)
+            complain(f"{PROGRAM}: {what}{first_line}")
             self.failed = True
             return None
 
@@ -110,7 +109,7 @@ def _draw_one(arguments: Arguments, attempt: _Attempts) -> None:
 
 def _read_trained(run: Path, config: Config, arguments: Arguments) -> Trained:
     network = lenet5()
-    checkpoint = load(run / CHECKPOINTS[arguments.checkpoint], network)
+    checkpoint = load(checkpoint_file(run, arguments.checkpoint), network)
     try:
         data = load_dataset(config.dataset, arguments.data_dir)
     except MissingDataError as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lenet_np.runs.parser import Parser, at_least, folder
-from lenet_np.runs.screen import say
+from lenet_np.runs.options import add_data_dir, add_network, add_split, check_network
+from lenet_np.runs.parser import Parser, at_least
+from lenet_np.runs.screen import fail, say
 
 PROGRAM = "python -m lenet_np evaluate"
 
@@ -33,30 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "had.",
         allow_abbrev=False,
     )
+    add_network(parser)
+    add_split(parser, "images to read")
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints")
-    add(
-        "--best",
-        action="store_true",
-        help="take the run's checkpoint with the best validation accuracy (default: the last)",
-    )
-    add(
-        "--split",
-        choices=("test", "validation", "train"),
-        default="test",
-        help="images to read (default: test)",
-    )
     add(
         "--dataset",
         choices=("mnist", "synthetic"),
         help="data set to read (default: the one that the network was trained on)",
     )
-    add(
-        "--data-dir",
-        type=folder,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
+    add_data_dir(parser)
     add(
         "--threads",
         type=at_least(1),
@@ -65,28 +49,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add("--json", action="store_true", help="print one JSON object instead of the tables")
     arguments = parser.parse_args(argv)
+    check_network(parser, arguments)
 
     from lenet_np.checkpoint import CheckpointError
     from lenet_np.data import DataError, load_dataset
     from lenet_np.evaluate import evaluate
     from lenet_np.reading.report import as_json, as_text
     from lenet_np.reading.saved import load_network
-    from lenet_np.runs.folder import BEST, RunFolderError
+    from lenet_np.runs.folder import RunFolderError
 
-    path = arguments.run
-    if arguments.best:
-        if path.is_file():
-            parser.error(f"argument --best: takes the folder of a run, {path} is a file")
-        path /= BEST
     try:
-        saved = load_network(path)
+        saved = load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
-        return _fail(1, error)
+        return fail(PROGRAM, 1, error)
     trained_on = saved.checkpoint.dataset
     try:
         data = load_dataset(arguments.dataset or trained_on, arguments.data_dir)
     except DataError as error:
-        return _fail(3, f"this network was trained on {trained_on}: {error}")
+        return fail(PROGRAM, 3, f"this network was trained on {trained_on}: {error}")
     split = getattr(data, arguments.split)
     result = evaluate(
         saved.network, saved.checkpoint.state.parameters, split, threads=arguments.threads
@@ -103,8 +83,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         say(f"{saved}\nread: {arguments.split} images of {data.name}\n\n{as_text(result)}")
     return 0
-
-
-def _fail(status: int, message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return status

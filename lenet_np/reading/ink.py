@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 #: Ink differs from the paper by this at least, of the range from black to white ...
 LEAST_CONTRAST = 0.08

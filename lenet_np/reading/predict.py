@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lenet_np.runs.options import add_network, check_network
 from lenet_np.runs.parser import Parser
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import complain, fail, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,12 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "those of the 0-1 loss the share of the noise under which a class wins.",
         allow_abbrev=False,
     )
+    add_network(parser)
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints")
     add("images", type=Path, nargs="+", metavar="IMAGE", help="picture of one digit")
     add("--show", action="store_true", help="also print the 28 x 28 pixels that the network saw")
     add("--json", action="store_true", help="print one JSON object a line, one for each picture")
     arguments = parser.parse_args(argv)
+    check_network(parser, arguments)
 
     from lenet_np.checkpoint import CheckpointError
     from lenet_np.reading.certainty import describe
@@ -65,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lenet_np.runs.folder import RunFolderError
 
     try:
-        saved = load_network(arguments.run)
+        saved = load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
-        return _fail(error)
+        return fail(PROGRAM, 1, error)
     meaning = describe(saved.checkpoint.settings)
     if not arguments.json:
         say(f"{saved}\nNumbers: {meaning}.")
@@ -128,7 +129,7 @@ def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: 
         if as_json:
             say(json.dumps({"file": str(path), "error": str(error)}))
         else:
-            _fail(f"{path}: {error}")
+            complain(f"{PROGRAM}: {path}: {error}")
         return False
     ranking = reading.probabilities.argsort(kind="stable")[::-1]
     if as_json:
@@ -149,8 +150,3 @@ def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: 
     if show:
         say(shades_for_screen(reading.field))
     return True
-
-
-def _fail(message: object) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return 1

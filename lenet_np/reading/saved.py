@@ -26,13 +26,15 @@ class Saved(NamedTuple):
         return f"{self.file}: {epochs} on {self.checkpoint.dataset}, {loss} loss"
 
 
-def load_network(path: Path) -> Saved:
+def load_network(path: Path, which: str | None = None) -> Saved:
     """Load LeNet-5 with the weights of a checkpoint.
 
     Parameters
     ----------
     path : Path
-        The folder of a run, of which the last checkpoint is taken, or a checkpoint.
+        The folder of a run, or a checkpoint.
+    which : str, optional
+        ``"last"`` or ``"best"`` of the run; the last by default.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def load_network(path: Path) -> Saved:
     RunFolderError, CheckpointError
         If there is none, it is damaged or of another network, or its weights are not finite.
     """
-    file = checkpoint_file(path)
+    file = checkpoint_file(path, which)
     network = lenet5()
     checkpoint = load(file, network)
     for name, value in checkpoint.state.parameters.items():

@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 from lenet_np.data.choose import DATASETS
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.routes import ROUTES
+from lenet_np.runs.options import add_data_dir
 from lenet_np.runs.parser import Parser, at_least, folder
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
+
+PROGRAM = "python -m lenet_np.train"
 
 
 class Arguments(NamedTuple):
@@ -51,7 +54,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
     """
     parser = Parser(
-        prog="python -m lenet_np.train",
+        prog=PROGRAM,
         description="Train LeNet-5 on MNIST through the 0-1 loss with Evolution Strategies.",
         allow_abbrev=False,
     )
@@ -171,12 +174,7 @@ def _add_surroundings(parser: Parser) -> None:
         choices=DATASETS,
         help="auto: MNIST where it can be had, else synthetic digits (default: auto)",
     )
-    add(
-        "--data-dir",
-        type=folder,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
+    add_data_dir(group)
     add(
         "--out",
         type=folder,

@@ -13,7 +13,7 @@ from lenet_np.diagnostics import diagnose
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
-from lenet_np.runs.arguments import Arguments, parse, resume_command
+from lenet_np.runs.arguments import PROGRAM, Arguments, parse, resume_command
 from lenet_np.runs.events import Events
 from lenet_np.runs.folder import (
     LAST,
@@ -28,7 +28,7 @@ from lenet_np.runs.interruption import Interruption
 from lenet_np.runs.machine import peak_memory
 from lenet_np.runs.memory import keep_freed_memory
 from lenet_np.runs.record import Record
-from lenet_np.runs.screen import ProgressBar, Screen, complain, say
+from lenet_np.runs.screen import ProgressBar, Screen, complain, fail, say
 from lenet_np.runs.start import Run, UsageError, resume, start
 from lenet_np.runs.tensorboard import TensorBoard, TensorBoardError, require_tensorboard
 from lenet_np.state import Settings, State
@@ -54,28 +54,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments, words)
     except RunExistsError as error:
-        return _fail(2, f"argument --out: {error}")
+        return fail(PROGRAM, 2, f"argument --out: {error}")
     except TensorBoardError as error:
-        return _fail(2, f"argument --tensorboard: {error}")
+        return fail(PROGRAM, 2, f"argument --tensorboard: {error}")
     except UsageError as error:
-        return _fail(2, f"argument {error}")
+        return fail(PROGRAM, 2, f"argument {error}")
     except (RunFolderError, CheckpointError, DataError) as error:
-        return _fail(1, str(error))
+        return fail(PROGRAM, 1, error)
     except OSError as error:
-        return _fail(1, f"cannot write {error.filename or 'a file'}: {error.strerror or error}")
+        return fail(
+            PROGRAM, 1, f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+        )
     except MemoryError:
-        return _fail(1, "not enough memory: lower --samples or --batch-size")
+        return fail(PROGRAM, 1, "not enough memory: lower --samples or --batch-size")
     except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+        return fail(PROGRAM, 130, "interrupted")
 
 
 def _warn(message: str) -> None:
-    complain(f"python -m lenet_np.train: {message}")
-
-
-def _fail(status: int, message: str) -> int:
-    _warn(message)
-    return status
+    complain(f"{PROGRAM}: {message}")
 
 
 def _run(arguments: Arguments, words: list[str]) -> int:
@@ -89,13 +86,13 @@ def _run(arguments: Arguments, words: list[str]) -> int:
             try:
                 run = resume(folder, arguments, network)
             except DataError as error:
-                return _fail(3, str(error))
+                return fail(PROGRAM, 3, error)
             return _train(run, network, arguments)
     settings = Settings(**arguments.given)
     try:
         data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
     except DataError as error:
-        return _fail(3, str(error))
+        return fail(PROGRAM, 3, error)
     if settings.batch_size > len(data.train):
         raise UsageError(
             f"--batch-size: takes 1 to {len(data.train)}, the number of training images, "
@@ -143,7 +140,7 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
             if record.saved_step
             else "no epoch was completed"
         )
-        return _fail(4, f"diverged: {error}; {kept}. A lower --learning-rate may help.")
+        return fail(PROGRAM, 4, f"diverged: {error}; {kept}. A lower --learning-rate may help.")
     finally:
         if tensorboard is not None:
             tensorboard.close()
@@ -211,7 +208,8 @@ def _introduce(run: Run, screen: Screen) -> None:
 def _say_how_to_go_on(
     run: Run, arguments: Arguments, interruption: Interruption, record: Record
 ) -> int:
-    return _fail(
+    return fail(
+        PROGRAM,
         interruption.status or 130,
         f"interrupted; step {record.saved_step} is saved in {run.folder}. "
         f"To go on: {resume_command(run.folder, arguments)}",
@@ -259,7 +257,8 @@ def _test(
     except DataError as error:
         lost.append(str(error))
     if lost:
-        return _fail(
+        return fail(
+            PROGRAM,
             1,
             f"{'; '.join(lost)}. Step {record.saved_step} is saved. "
             f"To go on from there: {resume_command(folder, arguments)}",

@@ -24,6 +24,7 @@ EVENTS = "events.jsonl"  # what happened, a JSON object a line
 HISTOGRAMS = "histograms.bin"  # see `lenet_np.runs.histograms`
 LAST = "last.npz"  # the state to go on from
 BEST = "best.npz"  # the state with the best validation accuracy
+CHECKPOINTS = {"last": LAST, "best": BEST}  # as the command lines name them
 SUMMARY = "summary.json"  # the result, once there is one
 LOCK = ".lock"
 FORMAT = "lenet_np run 1"
@@ -268,13 +269,15 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
         out.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
-def checkpoint_file(path: Path) -> Path:
-    """Find the checkpoint that a user means: a file itself, or the last of a run.
+def checkpoint_file(path: Path, which: str | None = None) -> Path:
+    """Find the checkpoint that a user means: a file itself, or one of a run's.
 
     Parameters
     ----------
     path : Path
         A checkpoint, or the folder of a run.
+    which : str, optional
+        One of `CHECKPOINTS`, which a folder has; the last by default.
 
     Returns
     -------
@@ -283,12 +286,18 @@ def checkpoint_file(path: Path) -> Path:
     Raises
     ------
     RunFolderError
-        If there is no such file or folder, or the folder holds no run.
+        If there is no such file or folder, or the folder does not hold this checkpoint.
     """
     if path.is_dir():
-        if not (path / LAST).exists():
-            raise RunFolderError(f"{path} is no run: there is no {LAST} in it")
-        return path / LAST
+        file = path / CHECKPOINTS[which or "last"]
+        if file.exists():
+            return file
+        for other, name in CHECKPOINTS.items():
+            if (path / name).exists():
+                raise RunFolderError(
+                    f"{path} has no {file.name}, only {name}: --checkpoint {other} takes that"
+                )
+        raise RunFolderError(f"{path} is no run: there is no {file.name} in it")
     if not path.exists():
         raise RunFolderError(f"{path}: no such file or folder")
     return path

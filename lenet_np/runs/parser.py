@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+from lenet_np.runs.screen import fail
 
 MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
 
@@ -16,8 +17,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # One line that names the flag; the usage of a dozen flags above it would hide it.
-        print(f"{self.prog}: {message} (--help explains every flag)", file=sys.stderr)
-        raise SystemExit(2)
+        raise SystemExit(fail(self.prog, 2, f"{message} (--help explains every flag)"))
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -32,6 +32,25 @@ def complain(line: str) -> None:
     _print(line, sys.stderr)
 
 
+def fail(program: str, status: int, message: object) -> int:
+    """Say in a command's name why it could not do all of its work.
+
+    Parameters
+    ----------
+    program : str
+        As the user has called it.
+    status : int
+    message : object
+        Its text: what was given, what was expected and what to do.
+
+    Returns
+    -------
+    int : the exit status, as it was given
+    """
+    complain(f"{program}: {message}")
+    return status
+
+
 def talk_to_nobody() -> None:
     """Throw away what is still to be printed, because nobody can read it.
 

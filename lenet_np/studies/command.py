@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lenet_np.data import DataError, load_dataset
+from lenet_np.runs.options import add_data_dir
 from lenet_np.runs.parser import Parser, at_least
-from lenet_np.runs.screen import say
+from lenet_np.runs.screen import complain, fail, say
 from lenet_np.runs.table import Row, read_table, write_table
 from lenet_np.runs.threads import default_threads
 from lenet_np.state import Settings
@@ -68,12 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="mnist",
         help="what to train on (default: %(default)s)",
     )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--jobs",
         type=at_least(1),
@@ -95,14 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments, names)
     except KeyboardInterrupt:
-        return _fail(130, "interrupted; the same command goes on from here")
+        return fail(PROGRAM, 130, "interrupted; the same command goes on from here")
     except (OSError, DataError) as error:
-        return _fail(1, str(error))
-
-
-def _fail(status: int, message: str) -> int:
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
-    return status
+        return fail(PROGRAM, 1, error)
 
 
 def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
@@ -118,7 +109,7 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     try:
         load_dataset(arguments.dataset, arguments.data_dir)  # Once, before many look for it.
     except DataError as error:
-        return _fail(3, str(error))
+        return fail(PROGRAM, 3, error)
     folder: Path = arguments.out / arguments.dataset
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     limit = arguments.epochs or sys.maxsize
@@ -161,7 +152,7 @@ def _train_all(
         for number, future in enumerate(as_completed(waiting), start=1):
             if error := future.exception():
                 failed += 1
-                _fail(1, f"{waiting[future]}: {error}")
+                complain(f"{PROGRAM}: {waiting[future]}: {error}")
                 continue
             last = future.result()[-1]
             # A run that went further in another study was not tested here.

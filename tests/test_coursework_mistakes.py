@@ -1,0 +1,216 @@
+"""Coursework: each mistake gets its name, and no accident harms another task or the marking."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from broken_exercises import MATHEMATICS
+
+import lenet_np
+from lenet_np.coursework import child, process
+from lenet_np.coursework.hints import HINTS, hint
+from lenet_np.coursework.mark import mark
+from lenet_np.coursework.process import Limits
+from lenet_np.coursework.report import report
+from lenet_np.coursework.tasks import TASKS
+
+PACKAGE = Path(lenet_np.__file__).parent
+
+# --- mistakes in the mathematics ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mistake", MATHEMATICS)
+def test_a_mistake_is_named(student, mistake):
+    task, code, text = MATHEMATICS[mistake]
+    result = mark(student(text), (task,))
+    (found,) = result.tasks
+    assert (found.status, found.points) == ("failed", 0)
+    assert code in {finding.code for finding in found.findings}, report(result)
+    assert all(finding.hint for finding in found.findings)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_a_mistake_is_named_in_every_layout(student, layout):
+    text = MATHEMATICS["sign"][2]
+    (found,) = mark(student(text, layout), ("dense",)).tasks
+    assert [finding.code for finding in found.findings] == ["wrong-sign"]
+
+
+def test_every_code_has_a_hint():
+    """And none gives the code away: a hint is a question or a pointer, without an equation."""
+    codes = {code for _, code, _ in MATHEMATICS.values()}
+    codes |= {code for task in TASKS.values() for code in task.hints}
+    for source in (PACKAGE / "gradcheck").rglob("*.py"):
+        codes |= set(
+            re.findall(r'(?:Finding|Guess)\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8"))
+        )
+    for code in codes:
+        assert hint("conv2d", code)
+    for text in HINTS.values():
+        assert "np." not in text
+        assert ".sum(" not in text
+
+
+# --- accidents ----------------------------------------------------------------------------------
+
+ACCIDENTS = {
+    "endless loop": ("time-limit", "while True:", "while True:\n        pass"),
+    "loop in C": ("time-limit", "sleep(1e6)", "import time; time.sleep(1e6)"),
+    "sys.exit": ("exit", "sys.exit(0)", "import sys; sys.exit(0)"),
+    "os._exit": ("exit", None, "import os; os._exit(0)"),
+    "exception": ("exception", "1 / 0", "1 / 0"),
+    "reads stdin": ("input", "input()", "input()"),
+    "floods": ("output-flood", None, "while True:\n        print('x' * 1000)"),
+    "crashes": ("crash", "string_at(0)", "import ctypes; ctypes.string_at(0)"),
+    "no return": ("none", None, "return None, 0"),
+    "endless recursion": ("exception", None, "return relu_forward(x)"),
+}
+
+
+def accident(body):
+    return f"""
+def relu_forward(x):
+    {body}
+    return solution["relu_forward"](x)
+"""
+
+
+@pytest.mark.parametrize("kind", ACCIDENTS)
+def test_an_accident_fails_its_task_and_no_other(student, kind):
+    code, line, body = ACCIDENTS[kind]
+    if kind == "crashes" and sys.platform == "win32":
+        pytest.skip("an access violation is an OSError there")
+    limits = Limits(2.0 if "loop" in kind else 20.0)
+    result = mark(student(accident(body)), ("relu", "dense"), limits=limits)
+    relu, dense = result.tasks
+    assert relu.status == "failed", report(result)
+    assert [finding.code for finding in relu.findings][:1] == [code]
+    assert line is None or line in str(relu.findings[0].line)
+    assert dense.status == "passed", report(result)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system cannot limit memory reliably")
+def test_a_memory_hog_fails_its_task_and_no_other(student):
+    hog = accident("return np.ones((50_000, 50_000)), x")  # 20 GB
+    result = mark(student(hog), ("relu", "dense"), limits=Limits(20.0, 1024))
+    assert [task.status for task in result.tasks] == ["failed", "passed"], report(result)
+    (finding,) = result.tasks[0].findings
+    assert finding.code == "memory-limit"
+    assert "np.ones" in finding.line
+
+
+def test_missing_memory_limits_are_said(student, monkeypatch):
+    """A system may refuse the limit, or not have it; the marking then says so and goes on."""
+    if sys.platform != "win32":
+
+        def refuse(*_):
+            raise ValueError("not here")
+
+        monkeypatch.setattr("resource.setrlimit", refuse)
+        assert not child._limit_memory(1024)
+    loaded = {"remarks": [], "layout": "nchw", "functions": [], "unwritten": []}
+    loaded["package_imports"] = []
+    answer = process.Answer({**loaded, "memory_limited": False}, None, "", False)
+    monkeypatch.setattr("lenet_np.coursework.mark.run", lambda *_: answer)
+    notes = mark(student(), ("relu",), limits=Limits(1.0, 512)).notes
+    assert notes == ("this system cannot limit a task's memory to 512 MB",)
+
+
+def test_prints_are_shown_apart_and_cannot_pass_for_a_result(student):
+    noise = (
+        'print(\'{"remarks": [], "memory_limited": true}\'); import os; os.write(1, b"raw\\n"); '
+        "print('\\x1b[31mred', chr(228)); return None, x"
+    )
+    result = mark(student(accident(noise)), ("relu",))
+    (relu,) = result.tasks
+    assert relu.findings[0].code == "none"
+    assert "raw\n" in relu.output
+    assert "ä" in relu.output
+    assert "\x1b" not in relu.output
+    assert "It printed:" in report(result)
+
+
+def test_long_prints_are_cut(student):
+    (relu,) = mark(student(accident("print('x' * 100)")), ("relu",)).tasks
+    assert relu.status == "passed"
+    assert relu.output_cut
+    assert len(relu.output) == process.KEPT
+
+
+def test_a_child_left_running_does_not_hold_up_the_marking(student):
+    leaver = (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    )
+    assert mark(student(leaver), ("relu",), limits=Limits(20.0)).passed
+
+
+def test_files_that_a_student_writes_do_not_stay(student, tmp_path):
+    file = student(accident("open('left', 'w').close()"))
+    assert mark(file, ("relu",)).passed
+    assert [path.name for path in tmp_path.iterdir()] == ["exercise.py"]
+
+
+def test_a_file_may_import_its_neighbours(student, tmp_path):
+    (tmp_path / "helper.py").write_text("def twice(x):\n    return 2 * x\n")
+    assert mark(student("from helper import twice\n"), ("relu",)).passed
+
+
+def test_wrong_arguments_are_said(student):
+    (relu,) = mark(student("def relu_forward():\n    pass\n"), ("relu",)).tasks
+    assert relu.findings[0].code == "signature"
+
+
+# --- files that cannot be marked ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line"),
+    [
+        ("def f(:\n", "syntax", "exercise.py:8: def f(:"),
+        ("return\n", "syntax", "exercise.py:8: return"),
+        ("x = '\0'\n", "syntax", ""),
+        ("import no_such_module\n", "exception", "exercise.py:8: import no_such_module"),
+        ("raise SystemExit\n", "exit", "exercise.py:8: raise SystemExit"),
+        ("while True:\n    pass\n", "time-limit", "exercise.py:"),
+        ("x = input()\n", "input", "exercise.py:8: x = input()"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_is_said_once(student, text, code, line):
+    result = mark(student(text), limits=Limits(2.0))
+    assert result.problem.code == code
+    assert (result.problem.line or "").startswith(line)
+    assert {task.status for task in result.tasks} == {"failed"}
+    assert result.points == 0
+    assert report(result).count(f"[{code}]") == 1
+
+
+def test_a_missing_function_is_not_attempted(student):
+    result = mark(student("del relu_backward\n"), ("relu", "dense"))
+    assert [task.status for task in result.tasks] == ["not attempted", "passed"]
+    assert "relu_backward cannot be found" in report(result)
+
+
+def test_a_half_written_task_says_which_half(student):
+    half = "def relu_backward(dy, cache):\n    raise NotImplementedError\n"
+    result = mark(student(half), ("relu",))
+    assert result.tasks[0].status == "not attempted"
+    assert "relu_backward is not written yet" in report(result)
+
+
+def test_the_layout_must_be_named(student):
+    assert mark(student("LAYOUT = 'nchw'\n"), ("relu",)).layout == "nchw"
+    unknown = mark(student("LAYOUT = 'diagonal'\n"), ("relu",))
+    assert unknown.problem.code == "no-layout"
+    assert "diagonal" in unknown.problem.message
+    file = student()
+    file.write_text("import numpy as np\n")
+    assert mark(file, ("relu",)).problem.code == "no-layout"
+    assert mark(file, ("relu",), "nchw").problem is None
+
+
+def test_files_that_import_the_solutions_are_named(student):
+    assert "line 2 imports lenet_np, which holds the solutions" in mark(student(), ("relu",)).notes
