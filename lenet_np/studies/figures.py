@@ -69,6 +69,36 @@ def _draw_panels(rows: Sequence[Row], key: Callable[[Row], str]) -> Any:
     return figure
 
 
+def long(rows: Sequence[Row]) -> Any:
+    """Draw the validation accuracy of every run; its colour tells what was minimised."""
+    figure, (axes,) = _figure(1, width=6.2, height=3.8)
+    kinds: dict[str, list[list[Row]]] = defaultdict(list)
+    for run in _by_run(rows).values():
+        first = run[0]
+        kind = "cross-entropy"
+        if first["loss"] == "zero-one":
+            kind = f"0-1 loss, {first['objective']}"
+        kinds[f"{kind}, rate {float(first['learning_rate']):.2g}"].append(run)
+    for number, (kind, runs) in enumerate(kinds.items()):
+        alive = sum(not run[-1]["dead_classes"] for run in runs)
+        for run in runs:
+            axes.plot(
+                _column(run, "epoch"),
+                _column(run, "validation_accuracy"),
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                markevery=5,
+                markersize=3.5,
+                linewidth=1.2,
+                label=f"{kind}: {alive} of {len(runs)} seeds predict every digit",
+            )
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    # One entry for the seeds of a kind.
+    axes.legend(handles.values(), handles, frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
 def lottery(rows: Sequence[Row]) -> Any:
     """Draw accuracy and dead classes over the epochs, a line for each seed."""
     figure, (left, right) = _figure(2)
@@ -188,6 +218,7 @@ def variance(rows: Sequence[Row]) -> Any:
 
 
 FIGURES: dict[str, Callable[[Sequence[Row]], Any]] = {
+    "long": long,
     "lottery": lottery,
     "noise": noise,
     "cure": cure,

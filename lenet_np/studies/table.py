@@ -49,8 +49,21 @@ def _seeds(settings: Settings, long: bool = False) -> list[Settings]:
 
 
 CURE = replace(NOTEBOOK, objective="log-success")
+CROSS_ENTROPY = replace(NOTEBOOK, loss="cross-entropy")
 
 STUDIES = {
+    "long": _study(
+        "What do fifty epochs look like: the notebook's settings, the cure, cross-entropy?",
+        *(
+            replace(base, learning_rate=rate, seed=seed, epochs=50)
+            for base, rate in (
+                (NOTEBOOK, NOTEBOOK.learning_rate),
+                (CURE, FAST_RATE),
+                (CROSS_ENTROPY, FAST_RATE),
+            )
+            for seed in LONG_SEEDS
+        ),
+    ),
     "lottery": _study(
         "How do the notebook's settings fare from seed to seed?", *_seeds(NOTEBOOK, long=True)
     ),
@@ -68,9 +81,7 @@ STUDIES = {
         "How far from cross-entropy is it, each at its own best learning rate?",
         *(
             replace(base, learning_rate=rate, seed=seed, epochs=50)
-            for base, rate, seed in product(
-                (CURE, replace(NOTEBOOK, loss="cross-entropy")), (1e-3, 2e-3), LONG_SEEDS
-            )
+            for base, rate, seed in product((CURE, CROSS_ENTROPY), (FAST_RATE, 2e-3), LONG_SEEDS)
         ),
     ),
     "grid": _study(
