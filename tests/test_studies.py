@@ -159,7 +159,7 @@ def test_an_unknown_study_is_refused_in_one_line(capsys):
         command.main(["lotery"])
     assert stop.value.code == 2
     error = capsys.readouterr().err
-    assert "no study 'lotery'; there are lottery, noise" in error
+    assert "no study 'lotery'; there are long, lottery, noise" in error
     assert error.count("\n") == 1
 
 
