@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,37 @@ def test_each_exercise_has_a_stub_a_check_and_a_folded_solution():
         assert f"def {name}(" in text(stub["source"])
 
 
+# --- the first cell, where something is missing --------------------------------------------------
+
+
+def first_cell_stops(monkeypatch: pytest.MonkeyPatch, repository: str) -> str:
+    """Run the first cell where no package is found; give all that the reader sees."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    source = text(CODE[0]["source"])
+    assert 'REPOSITORY = ""' in source
+    names: dict[str, Any] = {}
+    with pytest.raises(Exception, match=r".") as caught:
+        exec(source.replace('REPOSITORY = ""', f"REPOSITORY = {repository!r}"), names)
+    assert caught.type is names["Stop"]
+    return "\n".join(caught.value._render_traceback_())
+
+
+def test_alone_and_without_an_address_it_says_what_to_do_in_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    seen = first_cell_stops(monkeypatch, "")
+    assert "set REPOSITORY in this cell" in seen
+    assert "\n" not in seen
+
+
+def test_where_pip_fails_it_shows_what_pip_says(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="fatal: no such host\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    seen = first_cell_stops(monkeypatch, "https://example.invalid/x.git")
+    assert seen.startswith("pip could not install git+https://example.invalid/x.git. ")
+    assert seen.endswith("fatal: no such host")
+
+
 # --- executed again -----------------------------------------------------------------------------
 
 
@@ -186,6 +219,38 @@ def with_solutions() -> list[dict[str, Any]]:
     return cells
 
 
+#: Trains once more, and stops as the stop button does, in the second epoch.
+STOPPED = """
+whole = evaluate
+evaluations = []
+
+
+def evaluate(*arguments):
+    evaluations.append(arguments)
+    if len(evaluations) == 2:
+        raise KeyboardInterrupt
+    return whole(*arguments)
+
+
+stopped = create(None, data.name, settings)
+try:
+    run(stopped, settings)
+except Stop as stop:
+    print(str(stop).replace(str(stopped), "FOLDER"))
+evaluate = whole
+from lenet_np.plots.history import read_history
+
+print("epochs that can be drawn:", len(read_history(stopped).epochs))
+"""
+
+
+def with_a_stopped_training(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put a training that is stopped behind the first one."""
+    (place,) = (n for n, cell in enumerate(cells) if "def run(" in text(cell["source"]))
+    stopped = {**cells[place], "id": "stopped", "source": STOPPED, "metadata": {}}
+    return [*cells[: place + 1], stopped, *cells[place + 1 :]]
+
+
 def test_it_runs_and_its_exercises_can_be_solved(monkeypatch, tmp_path):
     for package in ("nbclient", "ipykernel"):
         pytest.importorskip(
@@ -196,7 +261,7 @@ def test_it_runs_and_its_exercises_can_be_solved(monkeypatch, tmp_path):
     monkeypatch.setenv("LENET_NP_TUTORIAL", "quick")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    cells = executed(with_solutions(), tmp_path)
+    cells = executed(with_a_stopped_training(with_solutions()), tmp_path)
     now = {cell["id"]: cell for cell in cells}
     stable = [cell for cell in CODE if has_tag(cell, "stable") or has_tag(cell, "check")]
     assert len(stable) > len(exercises())
@@ -204,3 +269,6 @@ def test_it_runs_and_its_exercises_can_be_solved(monkeypatch, tmp_path):
         assert printed(now[cell["id"]]) == printed(cell), text(cell["source"])
     again = [printed(cell) for cell in cells if has_tag(cell, "again")]
     assert again == ["solved\n"] * len(exercises())
+    lines = printed(now["stopped"]).splitlines()
+    assert lines[-2].startswith("Stopped after 1 of 2 epochs. They are saved in FOLDER")
+    assert lines[-1] == "epochs that can be drawn: 1"
