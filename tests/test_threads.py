@@ -16,8 +16,14 @@ from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.routes import LossAndGradients, add_parts
-from lenet_np.runs import threads
-from lenet_np.runs.threads import BlasThreads, blas_threads, default_threads, one_blas_thread
+from lenet_np.runs import machine, threads
+from lenet_np.runs.threads import (
+    BlasThreads,
+    blas_kernels,
+    blas_threads,
+    default_threads,
+    one_blas_thread,
+)
 from lenet_np.state import Settings
 from lenet_np.train import PART_SIZE, Part, initial_state, loss_and_gradients, prepare, train
 
@@ -184,6 +190,21 @@ def test_with_an_unknown_blas_one_thread_is_the_default(monkeypatch):
     assert default_threads() == 1
     with one_blas_thread():
         pass
+
+
+def test_the_blas_says_whose_kernels_it_has():
+    if "openblas" not in machine.blas():
+        pytest.skip("only OpenBLAS says it")
+    kernels = blas_kernels()
+    assert kernels
+    assert machine.blas().endswith(f", kernels for {kernels}")
+
+
+def test_a_blas_that_does_not_name_its_kernels_is_named_without(monkeypatch):
+    monkeypatch.setattr(threads, "_blas_libraries", lambda: iter([object()]))
+    assert blas_kernels.__wrapped__() is None  # past what it remembers
+    monkeypatch.setattr(machine, "blas_kernels", lambda: None)
+    assert "kernels" not in machine.blas()
 
 
 @pytest.mark.parametrize("module", ["lenet_np.train", "lenet_np"])

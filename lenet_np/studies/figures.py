@@ -92,10 +92,10 @@ def long(rows: Sequence[Row]) -> Any:
                 linewidth=1.2,
                 label=f"{kind}: {alive} of {len(runs)} seeds predict every digit",
             )
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.set(xlabel="epoch", ylabel="validation accuracy")
-    # One entry for the seeds of a kind.
-    axes.legend(handles.values(), handles, frameon=False, fontsize=8, loc="lower right")
+    handles, labels = axes.get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))  # one for all seeds of a kind
+    axes.legend(entries.values(), entries, frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
