@@ -10,21 +10,20 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from lenet_np import __version__
-from lenet_np.doctor.check import reason
-from lenet_np.runs.screen import fail, say, talk_to_nobody
+from lenet_np.tools.cli.screen import fail, reason, say, talk_to_nobody
 
 PROGRAM = "python -m lenet_np"
-#: Name: (module with the ``main`` to call, one line for the listing), in a newcomer's order.
+#: Name: one line for the listing, in a newcomer's order; each is a module of `tools.commands`.
 COMMANDS = {
-    "doctor": ("lenet_np.doctor.command", "say whether this machine is ready"),
-    "train": ("lenet_np.train", "train LeNet-5 through the 0-1 loss"),
-    "evaluate": ("lenet_np.reading.evaluate", "say how well a trained network reads"),
-    "predict": ("lenet_np.reading.predict", "read pictures of digits with a trained network"),
-    "plot": ("lenet_np.plots.command", "draw pictures of runs"),
-    "gradcheck": ("lenet_np.gradcheck.__main__", "check the gradients of the package itself"),
-    "coursework": ("lenet_np.coursework.command", "exercises for a course, and their marking"),
-    "study": ("lenet_np.studies.command", "run the experiments of docs/ again"),
-    "benchmark": ("lenet_np.benchmark.command", "measure the speed, also against PyTorch"),
+    "doctor": "say whether this machine is ready",
+    "train": "train LeNet-5 through the 0-1 loss",
+    "evaluate": "say how well a trained network reads",
+    "predict": "read pictures of digits with a trained network",
+    "plot": "draw pictures of runs",
+    "gradcheck": "check the gradients of the package itself",
+    "coursework": "exercises for a course, and their marking",
+    "study": "run the experiments of docs/ again",
+    "benchmark": "measure the speed, also against PyTorch",
 }
 
 
@@ -70,7 +69,7 @@ def _run(words: list[str]) -> int:
         return fail(PROGRAM, 2, f"no command {name!r}{_suggestion(name)} ({PROGRAM} lists them)")
     try:
         with _leave_at_ctrl_c():
-            command = import_module(COMMANDS[name][0])
+            command = import_module(f"lenet_np.tools.commands.{name}")
     except ImportError as error:
         return fail(
             PROGRAM, 1, f"{name} cannot start: {reason(error)} ({PROGRAM} doctor tells more)"
@@ -102,7 +101,7 @@ def _leave_at_ctrl_c() -> Iterator[None]:
 
 def _listing() -> str:
     width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    commands = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
     return (
         f"usage: {PROGRAM} COMMAND [--help]\n\n"
         f"LeNet-5 in NumPy, trained through the 0-1 loss.\n\n{commands}\n\n"

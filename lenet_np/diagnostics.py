@@ -17,9 +17,9 @@ from lenet_np.estimators import ESTIMATORS
 from lenet_np.layers import ReLU, Sequential
 from lenet_np.losses import cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array, Parameters
-from lenet_np.runs.threads import one_blas_thread
 from lenet_np.seeds import generator
-from lenet_np.state import Settings
+from lenet_np.settings import Settings
+from lenet_np.threads import one_blas_thread
 
 IMAGES = 256
 REPLICATES = 4

@@ -13,7 +13,7 @@ from lenet_np.data.minibatch import gather
 from lenet_np.layers import Sequential
 from lenet_np.losses import predict
 from lenet_np.ops import Array, Parameters
-from lenet_np.runs.threads import default_threads, one_blas_thread
+from lenet_np.threads import default_threads, one_blas_thread
 
 
 class Evaluation(NamedTuple):

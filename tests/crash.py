@@ -21,9 +21,10 @@ from typing import Any
 from kill_and_resume import differences
 from tiny import tiny_dataset
 
-from lenet_np import smoothed  # noqa: F401 (slow to import, and otherwise imported in every run)
-from lenet_np.data import Dataset, Split, cache
-from lenet_np.runs import command, events, histograms, start
+from lenet_np.data import Dataset, Split
+from lenet_np.data import files as cache
+from lenet_np.tools.commands import train as command
+from lenet_np.tools.runs import events, histograms, start
 
 FILES = ["--save-every", "2", "--histograms-every", "2", "--threads", "1"]
 WORDS = ["--epochs", "2", "--batch-size", "40", "--samples", "2", *FILES]

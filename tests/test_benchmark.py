@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from lenet_np import es
-from lenet_np.benchmark import command, work
-from lenet_np.benchmark.rivals import Rival
-from lenet_np.benchmark.textbook import Affine, Convolution, TextbookLeNet
-from lenet_np.benchmark.work import measure_pieces, measure_products
 from lenet_np.data.minibatch import gather
 from lenet_np.lenet import lenet5
 from lenet_np.losses import zero_one_loss
 from lenet_np.optim import Adam
+from lenet_np.tools.benchmark import work
+from lenet_np.tools.benchmark.rivals import Rival
+from lenet_np.tools.benchmark.textbook import Affine, Convolution, TextbookLeNet
+from lenet_np.tools.benchmark.work import measure_pieces, measure_products
+from lenet_np.tools.commands import benchmark as command
 
 NETWORK = lenet5()
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_np.checkpoint import Checkpoint, CheckpointError, load, save
+from lenet_np.data.files import WriteError
 from lenet_np.layers import Dense, Sequential
 from lenet_np.lenet import lenet5
+from lenet_np.loop import State
 from lenet_np.optim import Adam
-from lenet_np.state import Settings, State
+from lenet_np.settings import Settings
+from lenet_np.tools.runs.checkpoint import Checkpoint, CheckpointError, load, save
 
 
 @pytest.fixture
@@ -130,6 +132,6 @@ def test_a_failed_save_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(ValueError, match="No space left on device"):
+    with pytest.raises(WriteError, match="No space left on device"):
         save(path, checkpoint)
     assert path.read_bytes() == before

@@ -11,7 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from lenet_np.data import DataError, Dataset, Split, choose, load_dataset, mnist
+from lenet_np.data import DataError, Dataset, Split, load_dataset, mnist
+from lenet_np.data import load as choose
 from lenet_np.data.mnist import MissingDataError
 
 SYNTHETIC = Dataset(

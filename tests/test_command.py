@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from tiny import command, tiny_dataset
 
-from lenet_np.checkpoint import load
 from lenet_np.data import DataError, Dataset
+from lenet_np.data.files import WriteError
 from lenet_np.lenet import lenet5
-from lenet_np.runs import command as command_module
-from lenet_np.runs import record as record_module
-from lenet_np.runs import start as start_module
-from lenet_np.runs.arguments import parse
-from lenet_np.state import Settings
+from lenet_np.settings import Settings
+from lenet_np.tools.commands import train as command_module
+from lenet_np.tools.commands.train_arguments import parse
+from lenet_np.tools.runs import record as record_module
+from lenet_np.tools.runs import start as start_module
+from lenet_np.tools.runs.checkpoint import load
 from lenet_np.train import main
 
 
@@ -163,7 +164,7 @@ def test_a_folder_in_which_no_run_could_start_can_be_used_again(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*_: object) -> None:
-        raise DataError("cannot write last.npz: No space left on device")
+        raise WriteError("cannot write last.npz: No space left on device")
 
     words = ["--epochs", "1", "--samples", "2", "--out", str(tmp_path / "run")]
     with monkeypatch.context() as context:
@@ -202,7 +203,7 @@ def test_an_epoch_that_cannot_be_saved_does_not_end_the_run(
         names.append(path.name)
         # Of epoch 2, whether or not it is the best so far; the next try succeeds.
         if path.name == "last.npz" and names.count("last.npz") == 2:
-            raise DataError("cannot write last.npz: No space left on device")
+            raise WriteError("cannot write last.npz: No space left on device")
         real_save(path, checkpoint)  # type: ignore[arg-type]
 
     monkeypatch.setattr(record_module, "save", full_disk_once)

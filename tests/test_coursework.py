@@ -16,13 +16,13 @@ from broken_exercises import MATHEMATICS
 from student import announce_installation
 
 import lenet_np
-from lenet_np.coursework.command import main
 from lenet_np.coursework.layouts import LAYOUTS
 from lenet_np.coursework.mark import mark
 from lenet_np.coursework.reference import solutions
 from lenet_np.coursework.report import report
 from lenet_np.coursework.tasks import TASKS
 from lenet_np.coursework.template import exercise
+from lenet_np.tools.commands.coursework import main
 
 ROOT = Path(lenet_np.__file__).parents[1]
 

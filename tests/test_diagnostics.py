@@ -12,8 +12,8 @@ from lenet_np.diagnostics import diagnose
 from lenet_np.layers import Dense, Flatten, ReLU, Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.losses import cross_entropy_gradient
+from lenet_np.settings import Settings
 from lenet_np.smoothed import negative_log_success, smoothed_zero_one
-from lenet_np.state import Settings
 
 #: One pixel decides: an image of class k is bright in row k.
 READER = Sequential(

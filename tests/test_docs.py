@@ -21,12 +21,12 @@ from tiny import tiny_dataset, write_tiny_mnist
 
 import lenet_np.data
 from lenet_np.__main__ import COMMANDS
-from lenet_np.checkpoint import load, save
 from lenet_np.data import synthetic
 from lenet_np.estimators import ESTIMATORS
 from lenet_np.lenet import lenet5
-from lenet_np.runs.folder import LAST
-from lenet_np.train import initial_state
+from lenet_np.loop import initial_state
+from lenet_np.tools.runs.checkpoint import load, save
+from lenet_np.tools.runs.folder import LAST
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -218,13 +218,13 @@ def refused(line: str, monkeypatch, capsys) -> str | None:
             return None
         if words[0] not in COMMANDS:
             return f"no command {words[0]}"
-        module, words = COMMANDS[words[0]][0], words[1:]
+        module, words = f"lenet_np.tools.commands.{words[0]}", words[1:]
     parse = argparse.ArgumentParser.parse_args
 
     def parse_only(self, *arguments, **options):
         parsed = parse(self, *arguments, **options)
         for name in getattr(parsed, "studies", []):
-            if name not in import_module("lenet_np.studies.command").QUESTIONS:
+            if name not in import_module("lenet_np.tools.commands.study").QUESTIONS:
                 self.error(f"no study {name}")
         raise ParsedError
 

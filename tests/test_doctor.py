@@ -18,10 +18,12 @@ import pytest
 import lenet_np
 from lenet_np.data import DataError, load_mnist, mnist
 from lenet_np.data.mnist import MissingDataError
-from lenet_np.doctor import command, packages, surroundings
-from lenet_np.doctor.check import FAIL, OK, WARN, Check, reason
-from lenet_np.doctor.packages import Package
-from lenet_np.runs import machine
+from lenet_np.tools import doctor as packages
+from lenet_np.tools import doctor as surroundings
+from lenet_np.tools.cli import machine
+from lenet_np.tools.cli.screen import reason
+from lenet_np.tools.commands import doctor as command
+from lenet_np.tools.doctor import FAIL, OK, WARN, Check, Package
 
 CHECKOUT = Path(lenet_np.__file__).parent.parent
 

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 from lenet_np import data as data_module
-from lenet_np.checkpoint import Checkpoint, save
 from lenet_np.data import DataError, Dataset, Split
 from lenet_np.evaluate import Evaluation, logits_of
 from lenet_np.lenet import lenet5
-from lenet_np.reading.evaluate import main
-from lenet_np.reading.interval import wilson
-from lenet_np.reading.report import as_json, as_text
-from lenet_np.state import Settings
-from lenet_np.train import initial_state
+from lenet_np.loop import initial_state
+from lenet_np.settings import Settings
+from lenet_np.tools.commands.evaluate import as_json, as_text, main, wilson
+from lenet_np.tools.runs.checkpoint import Checkpoint, save
 
 
 def split(size: int, seed: int) -> Split:

@@ -29,7 +29,7 @@ def test_every_command_has_its_line(capsys, words):
 
 @pytest.mark.parametrize("name", door.COMMANDS)
 def test_every_command_is_there(name):
-    assert find_spec(door.COMMANDS[name][0])
+    assert find_spec(f"lenet_np.tools.commands.{name}")
 
 
 def test_the_version(capsys):
@@ -60,8 +60,9 @@ def command(monkeypatch):
     """Enter a command with the given ``main`` into the table, as ``mine``."""
 
     def enter(main) -> None:
-        monkeypatch.setitem(sys.modules, "my_command", SimpleNamespace(main=main))
-        monkeypatch.setitem(door.COMMANDS, "mine", ("my_command", "do it"))
+        module = SimpleNamespace(main=main)
+        monkeypatch.setitem(sys.modules, "lenet_np.tools.commands.mine", module)
+        monkeypatch.setitem(door.COMMANDS, "mine", "do it")
 
     return enter
 
@@ -94,11 +95,11 @@ def test_what_a_command_lets_through_is_at_most_one_line(
 
 
 def test_a_command_that_cannot_be_imported_sends_to_the_doctor(monkeypatch, capsys):
-    monkeypatch.setitem(door.COMMANDS, "mine", ("no_such_module", "do it"))
+    monkeypatch.setitem(door.COMMANDS, "mine", "do it")
     assert door.main(["mine"]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("python -m lenet_np: mine cannot start: ")
-    assert "no_such_module" in printed
+    assert "No module named 'lenet_np.tools.commands.mine'" in printed
     assert "python -m lenet_np doctor" in printed
     assert printed.count("\n") == 1
 
@@ -156,7 +157,9 @@ def test_ctrl_c_during_an_import_is_one_line(tmp_path):
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "from lenet_np import __main__ as door\n"
-        "door.COMMANDS['slow'] = ('slow', '')\n"
+        "from lenet_np.tools import commands\n"
+        f"commands.__path__.append({str(tmp_path)!r})\n"
+        "door.COMMANDS['slow'] = ''\n"
         "sys.exit(door.main(['slow']))\n"
     )
     result = subprocess.run(

@@ -14,8 +14,14 @@ from reference import LOGIT_CASES, spaced
 
 from lenet_np import es, ops
 from lenet_np.gradcheck import GradientError, InputReport, Report, check
-from lenet_np.gradcheck.differences import EPSILON, complex_step, jacobian, relative_error, slope
-from lenet_np.gradcheck.kinks import is_rounding
+from lenet_np.gradcheck.differences import (
+    EPSILON,
+    complex_step,
+    is_rounding,
+    jacobian,
+    relative_error,
+    slope,
+)
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.smoothed import smoothed_zero_one
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lenet_np import ops
-from lenet_np.gradcheck import __main__ as command
-from lenet_np.gradcheck import proof
+from lenet_np import gradcheck, ops
+from lenet_np.tools import proof
+from lenet_np.tools.commands import gradcheck as command
 
 PAGE = Path(__file__).parent.parent / "docs" / "gradcheck.md"
-LIBRARY = Path(proof.__file__).parent
+LIBRARY = Path(gradcheck.__file__).parent
 
 
 def test_the_package_passes(capsys):
@@ -81,7 +81,7 @@ def test_the_page_explains_every_code():
     """A finding or a guess begins with its code, in the library's source."""
     text = PAGE.read_text(encoding="utf-8")
     used = set()
-    for file in LIBRARY.glob("*.py"):
+    for file in LIBRARY.rglob("*.py"):
         source = file.read_text(encoding="utf-8")
         used |= set(re.findall(r'(?:Finding|Guess|return|yield)\(\s*"([a-z-]+)",', source))
     assert len(used) > 25

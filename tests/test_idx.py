@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lenet_np.data.dataset import DataError
-from lenet_np.data.idx import read_idx
+from lenet_np.data.mnist import read_idx
 
 VALUES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 # Written out by hand, so that reader and writer cannot share a mistake.

@@ -1,9 +1,12 @@
-"""The dependencies point one way, and the lesson needs nothing but NumPy."""
+"""The rules of the house: the lesson stands alone, and dependencies point one way."""
 
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 import sys
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -11,166 +14,80 @@ import pytest
 import lenet_np
 
 PACKAGE = Path(lenet_np.__file__).parent
-NAMES = {
-    ".".join(("lenet_np", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
-        ".__init__"
-    ): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 
 
-def imports(name: str) -> set[str]:
-    """List the modules that a module imports, anywhere in it, as full dotted names."""
-    return set().union(*map(_modules, ast.walk(parsed(name))))
+def dotted(path: Path, root: Path = PACKAGE) -> str:
+    return ".".join(("lenet_np", *path.relative_to(root).with_suffix("").parts))
 
 
-def called(name: str) -> set[str]:
-    """List the functions that a module calls by a bare name."""
-    calls = (node.func for node in ast.walk(parsed(name)) if isinstance(node, ast.Call))
-    return {function.id for function in calls if isinstance(function, ast.Name)}
+FILES = {dotted(path).removesuffix(".__init__"): path for path in sorted(PACKAGE.rglob("*.py"))}
+DOORS = {"lenet_np.__main__", "lenet_np.train"}
+LESSON = {name for name, path in FILES.items() if path.parent == PACKAGE} - DOORS
 
 
 def parsed(name: str) -> ast.Module:
-    return ast.parse(NAMES[name].read_text(encoding="utf-8"), name)
+    return ast.parse(FILES[name].read_text(encoding="utf-8"), name)
 
 
-def _modules(node: ast.AST) -> set[str]:
-    """List the modules that a statement imports."""
+def modules(node: ast.AST, name: str) -> set[str]:
+    """List the modules that a statement of the named module imports, relative imports resolved."""
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
-        assert node.level == 0, f"line {node.lineno}: a relative import; write the full name"
-        full = {f"{node.module}.{alias.name}" for alias in node.names}
-        return (full & NAMES.keys()) | ({str(node.module)} if full - NAMES.keys() else set())
+        here = name if FILES[name].name == "__init__.py" else name.rpartition(".")[0]
+        source = resolve_name("." * node.level + (node.module or ""), here)
+        full = {f"{source}.{alias.name}" for alias in node.names}
+        return (full & FILES.keys()) | ({source} if full - FILES.keys() else set())
     return set()
 
 
-def ours(name: str) -> set[str]:
-    """List the modules of the package that a module imports, without the package's own name."""
-    return {
-        module.removeprefix("lenet_np").removeprefix(".")
-        for module in imports(name)
-        if module.split(".")[0] == "lenet_np"
-    }
+def imports(name: str) -> set[str]:
+    """List the modules that a module imports, anywhere in it."""
+    return set().union(*(modules(node, name) for node in ast.walk(parsed(name))))
 
 
-ALLOWED = {
-    "ops": set(),
-    "seeds": set(),
-    "init": {"ops"},
-    "layers": {"ops", "init"},
-    "lenet": {"layers"},
-    "losses": {"ops"},
-    "es": {"losses", "ops"},
-    "smoothed": {"es", "losses", "ops"},
-    "estimators": {"es", "losses", "ops", "smoothed"},
-    "optim": {"ops"},
-    "routes": {"ops", "es", "lenet", "layers", "losses"},
-    "plots.style": {"data.cache"},
-    "plots.describe": {"runs.folder", "state"},
-    "plots.history": {"data", "runs.folder", "runs.table"},
-    "plots.curves": {"plots.describe", "plots.history", "plots.style", "state"},
-    "plots.classes": {"data", "plots.describe", "plots.history", "plots.style", "runs.table"},
-    "plots.confusion": {"data", "evaluate", "losses", "ops", "plots.style"},
-    "plots.features": {"data", "layers", "ops", "plots.style"},
-    "plots.histograms": {"plots.style", "runs.histograms"},
-}
+def inside(module: str, *rooms: str) -> bool:
+    return any(f"{module}.".startswith(f"lenet_np.{room}.") for room in rooms)
 
 
-@pytest.mark.parametrize("module", ALLOWED)
-def test_a_module_imports_only_what_lies_below_it(module):
-    assert ours(f"lenet_np.{module}") <= ALLOWED[module]
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Find modules that import each other in a circle; an empty list if there are none."""
+    left = dict(arrows)
+    while free := [name for name in left if not left[name] & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
 
 
-def test_data_imports_nothing_of_the_package_outside_data():
-    modules = [name for name in NAMES if name.startswith("lenet_np.data")]
-    assert "lenet_np.data.minibatch" in modules
-    for name in modules:
-        outside = {module for module in ours(name) if module.split(".")[0] != "data"}
-        assert not outside, f"{name} imports {outside}"
+# --- the rules ----------------------------------------------------------------------------------
 
 
-def test_only_the_commands_of_reading_know_of_runs():
-    """What prepares and shows a digit can be used, and understood, by itself."""
-    allowed = {
-        "picture": set(),
-        "ink": set(),
-        "shades": set(),
-        "interval": set(),
-        "field": {"data.dataset", "reading.ink"},
-        "certainty": {"ops", "smoothed", "state"},
-        "report": {"data", "evaluate", "reading.interval"},
-    }
-    for module, below in allowed.items():
-        assert ours(f"lenet_np.reading.{module}") <= below, module
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_keeps_the_rules(name):
+    found = imports(name)
+    if name in LESSON or inside(name, "data", "gradcheck"):
+        assert not [m for m in found if inside(m, "tools", "coursework")]
+    assert not found & DOORS
+    for room in ("data", "gradcheck"):
+        if inside(name, room):
+            assert all(inside(m, room) for m in found if m.startswith("lenet_np"))
+    if inside(name, "gradcheck"):  # Relative imports alone, so that the folder can be taken away.
+        absolute = [n for n in ast.walk(parsed(name)) if getattr(n, "level", 1) == 0]
+        assert not [n for n in absolute if str(n.module).startswith("lenet_np")]
+    if inside(name, "tools.runs"):
+        assert "argparse" not in loaded_with(name)
+    if "argparse" in found:
+        assert inside(name, "tools.cli", "tools.commands")
 
 
-def test_the_gradient_checks_import_nothing_of_the_package():
-    """A course can take the folder away and use it alone; the package's own proof is beside it."""
-    library = {name for name in NAMES if name.startswith("lenet_np.gradcheck")}
-    proof = {"lenet_np.gradcheck.__main__", "lenet_np.gradcheck.proof"}
-    assert proof < library
-    for name in library - proof:
-        outside = {module for module in ours(name) if module.split(".")[0] != "gradcheck"}
-        assert not outside, f"{name} imports {outside}"
-        assert not proof & imports(name), f"{name} imports the proof"
+def test_there_is_no_circle():
+    assert circle({name: imports(name) - {name} for name in FILES}) == []
 
 
-def test_only_the_commands_import_the_training_loop():
-    users = {name.removeprefix("lenet_np.") for name in NAMES if "train" in ours(name)}
-    strangers = {
-        n for n in users if n.split(".")[0] not in ("runs", "benchmark", "studies", "__main__")
-    }
-    assert not strangers
-
-
-def test_the_coursework_is_of_no_use_to_the_rest():
-    """And what runs inside a student's process knows neither the commands nor the training loop."""
-    modules = [name for name in NAMES if name.startswith("lenet_np.coursework")]
-    assert "lenet_np.coursework.child" in modules
-    for name in NAMES.keys() - set(modules):
-        assert not any(module.startswith("coursework") for module in ours(name)), name
-    for name in set(modules) - {"lenet_np.coursework.command"}:
-        assert not any(module.startswith(("runs", "train", "data")) for module in ours(name)), name
-
-
-GRADCHECK = [
-    name.removeprefix("lenet_np.") for name in NAMES if name.startswith("lenet_np.gradcheck")
-]
-
-
-def test_a_picture_that_fails_harms_no_run():
-    users = {name for name in NAMES if any(m.startswith("plots") for m in ours(name))}
-    strangers = {name for name in users if name.split(".")[1] not in ("plots", "studies")}
-    assert not strangers
-
-
-def test_commands_print_through_the_screen():
-    """It bears a closed stream and letters that a terminal cannot show; bare ``print`` does not."""
-    # The data stand alone and say what they download; a rival answers through a pipe.
-    allowed = {"runs.screen", "data.mnist", "data.download", "benchmark.rivals"}
-    printing = {name.removeprefix("lenet_np.") for name in NAMES if "print" in called(name)}
-    assert printing == allowed
-
-
-def test_pictures_need_no_screen():
-    assert not [name for name in NAMES if "matplotlib.pyplot" in imports(name)]
-
-
-def test_matplotlib_is_imported_only_where_something_is_drawn():
-    """Inside functions: ``--help`` does not wait for it."""
-    for name, path in NAMES.items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                assert "matplotlib" not in ast.unparse(node), name
-
-
-@pytest.mark.parametrize(
-    "module", ["ops", "layers", "init", "lenet", "losses", "es", "optim", "seeds", *GRADCHECK]
-)
-def test_the_lesson_needs_numpy_alone(module):
-    roots = {name.split(".")[0] for name in imports(f"lenet_np.{module}")}
-    assert roots <= {"lenet_np", "numpy"} | sys.stdlib_module_names
+def test_what_runs_inside_a_students_process_knows_neither_commands_nor_training():
+    rooms = ("tools", "loop", "data")
+    for name in (n for n in FILES if inside(n, "coursework")):
+        assert not [m for m in imports(name) if inside(m, *rooms)], name
 
 
 def loaded_with(name: str) -> set[str]:
@@ -180,25 +97,92 @@ def loaded_with(name: str) -> set[str]:
     while waiting:
         module = waiting.pop()
         found.add(module)
-        if module in NAMES:
+        if module in FILES:
             # Only the statements that run on import; a module's package is imported before it.
-            new = set().union(*map(_modules, parsed(module).body))
+            new = set().union(*(modules(node, module) for node in parsed(module).body))
             waiting |= (new | {module.rpartition(".")[0] or module}) - found
     return found
 
 
-@pytest.mark.parametrize("module", ["__main__", "doctor.command"])
-def test_the_front_door_and_the_doctor_start_without_any_package(module):
-    roots = {name.split(".")[0] for name in loaded_with(f"lenet_np.{module}")}
+NUMPY_ALONE = [
+    "ops",
+    "init",
+    "layers",
+    "lenet",
+    "losses",
+    "es",
+    "optim",
+    "routes",
+    "seeds",
+    "settings",
+]
+NUMPY_ALONE += [name.removeprefix("lenet_np.") for name in FILES if inside(name, "gradcheck")]
+
+
+@pytest.mark.parametrize("name", NUMPY_ALONE)
+def test_the_lesson_needs_numpy_alone(name):
+    roots = {module.split(".")[0] for module in imports(f"lenet_np.{name}")}
+    assert roots <= {"lenet_np", "numpy"} | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", ["__main__", "tools.commands.doctor"])
+def test_the_front_door_and_the_doctor_start_without_any_package(name):
+    roots = {module.split(".")[0] for module in loaded_with(f"lenet_np.{name}")}
     assert roots <= {"lenet_np"} | sys.stdlib_module_names
 
 
-def test_the_reader_of_imports_sees_them(monkeypatch, tmp_path):
-    """A module that breaks every rule above is seen to break them."""
-    (tmp_path / "bad.py").write_text(
-        "import torch.nn\nfrom lenet_np import train\ndef f():\n    from lenet_np.es import x\n"
+def test_matplotlib_is_imported_only_where_something_is_drawn():
+    """Inside functions, because ``--help`` does not wait for it; and never with a screen."""
+    for name in FILES:
+        for node in parsed(name).body:
+            assert not [m for m in modules(node, name) if m.startswith("matplotlib")], name
+        assert "matplotlib.pyplot" not in imports(name)
+
+
+def test_commands_print_through_the_screen():
+    """It bears a closed stream and letters that a terminal cannot show; bare ``print`` does not."""
+    # Page one is as plain as can be; the data say what they download; a rival answers a pipe.
+    allowed = {"mini", "tools.cli.screen", "data.mnist", "data.download", "tools.benchmark.rivals"}
+    for name in FILES.keys() - {f"lenet_np.{module}" for module in allowed}:
+        calls = [node.func for node in ast.walk(parsed(name)) if isinstance(node, ast.Call)]
+        assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"], name
+
+
+# --- the gradient checks, taken away ------------------------------------------------------------
+
+
+def test_the_folder_of_the_gradient_checks_works_elsewhere_without_the_package(tmp_path):
+    shutil.copytree(FILES["lenet_np.gradcheck"].parent, tmp_path / "checks")
+    program = """
+import sys
+sys.modules["lenet_np"] = None  # any import of it fails
+from checks import check
+def backward(dy, x):
+    return dy * x
+print(check(lambda x: (x * x, x), backward, [[[1.0, 2.0], [3.0, 5.0]]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    monkeypatch.setitem(NAMES, "lenet_np.bad", tmp_path / "bad.py")
-    assert imports("lenet_np.bad") == {"torch.nn", "lenet_np.train", "lenet_np.es"}
-    assert ours("lenet_np.bad") == {"train", "es"}
-    assert {"torch.nn", "lenet_np.train", "numpy"} < loaded_with("lenet_np.bad")
+    assert done.returncode == 0, done.stderr
+    assert "constant-factor" in done.stdout
+
+
+# --- the reader of imports ----------------------------------------------------------------------
+
+
+def test_the_reader_sees_every_kind_of_import(monkeypatch, tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text(
+        "import torch.nn\nfrom lenet_np import train\nfrom .report import Report\n"
+        "def f():\n    from ..es import x\n"
+    )
+    monkeypatch.setitem(FILES, "lenet_np.gradcheck.bad", file)
+    found = {"torch.nn", "lenet_np.train", "lenet_np.gradcheck.report", "lenet_np.es"}
+    assert imports("lenet_np.gradcheck.bad") == found
+    assert {"torch.nn", "lenet_np.gradcheck", "numpy"} < loaded_with("lenet_np.gradcheck.bad")
+
+
+def test_the_reader_sees_a_circle():
+    assert circle({"a": {"b"}, "b": {"c", "x"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+    assert circle({"a": {"b"}, "b": {"x"}}) == []

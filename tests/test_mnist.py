@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_np.data import cache, download, mnist
+from lenet_np.data import download, mnist
+from lenet_np.data import files as cache
 from lenet_np.data.dataset import DataError
 from lenet_np.data.download import Fingerprint
 from lenet_np.data.mnist import MissingDataError, MnistFile, load_mnist

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from lenet_np.__main__ import COMMANDS
-from lenet_np.runs.folder import CHECKPOINTS, RunFolderError, checkpoint_file
+from lenet_np.tools.runs.folder import CHECKPOINTS, RunFolderError, checkpoint_file
 
 #: Which commands have an option; those of `coursework` are in parsers below its own.
 USERS = {
@@ -31,9 +31,9 @@ def options(monkeypatch) -> dict[str, dict[str, argparse.Action]]:
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", seize)
     found = {}
-    for name, (module, _) in COMMANDS.items():
+    for name in COMMANDS:
         with pytest.raises(ParserFoundError) as caught:
-            import_module(module).main([])
+            import_module(f"lenet_np.tools.commands.{name}").main([])
         (parser,) = caught.value.args
         found[name] = {word: action for action in parser._actions for word in action.option_strings}
     return found

@@ -8,34 +8,34 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lenet_np.checkpoint import Checkpoint, save
 from lenet_np.data import DataError, Dataset, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.data.mnist import MissingDataError
 from lenet_np.diagnostics import Diagnostics
 from lenet_np.evaluate import count_answers
 from lenet_np.lenet import lenet5
-from lenet_np.plots import command
-from lenet_np.plots.arguments import PICTURES, parse
-from lenet_np.plots.classes import draw_classes
-from lenet_np.plots.confusion import COLUMNS, ROWS, draw_confusion, margins_of
-from lenet_np.plots.curves import draw_curves
-from lenet_np.plots.features import draw_features, montage, outputs_of
-from lenet_np.plots.histograms import (
+from lenet_np.loop import initial_state
+from lenet_np.settings import Settings
+from lenet_np.tools.commands import plot as command
+from lenet_np.tools.commands.plot import PICTURES, parse
+from lenet_np.tools.plots.classes import draw_classes
+from lenet_np.tools.plots.confusion import COLUMNS, ROWS, draw_confusion, margins_of
+from lenet_np.tools.plots.curves import draw_curves
+from lenet_np.tools.plots.features import draw_features, montage, outputs_of
+from lenet_np.tools.plots.histograms import (
     BINS_PER_ROOT,
     RIDGES,
     chosen_records,
     draw_histograms,
     outline,
 )
-from lenet_np.plots.history import read_history
-from lenet_np.plots.style import COLOURS
-from lenet_np.runs.folder import BEST, CONFIG, HISTOGRAMS, LAST, METRICS, Config, write_config
-from lenet_np.runs.histograms import Recorder, read_histograms
-from lenet_np.runs.table import COLUMNS as METRICS_COLUMNS
-from lenet_np.runs.table import metrics_row, write_table
-from lenet_np.state import Settings
-from lenet_np.train import initial_state
+from lenet_np.tools.plots.style import COLOURS
+from lenet_np.tools.runs.checkpoint import Checkpoint, save
+from lenet_np.tools.runs.folder import BEST, CONFIG, HISTOGRAMS, LAST, METRICS, Config, write_config
+from lenet_np.tools.runs.histograms import Recorder, read_histograms
+from lenet_np.tools.runs.history import read_history
+from lenet_np.tools.runs.table import COLUMNS as METRICS_COLUMNS
+from lenet_np.tools.runs.table import metrics_row, write_table
 
 HEADERS = {"png": b"\x89PNG\r\n", "svg": b"<?xml", "pdf": b"%PDF-"}
 NAMES = ("curves", "classes", "confusion", "features", "histograms-weights", "histograms-gradients")

@@ -13,19 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from lenet_np.checkpoint import Checkpoint, save
 from lenet_np.data import Split
 from lenet_np.data.synthetic import draw_digits
 from lenet_np.lenet import lenet5
+from lenet_np.loop import train
 from lenet_np.losses import cross_entropy
-from lenet_np.reading import predict
-from lenet_np.reading.certainty import class_probabilities
-from lenet_np.reading.field import centre, make_field, thicken
-from lenet_np.reading.ink import InkError, find_ink, otsu, paper
-from lenet_np.reading.picture import PictureError, read_picture
-from lenet_np.reading.shades import shades
-from lenet_np.state import Settings
-from lenet_np.train import train
+from lenet_np.settings import Settings
+from lenet_np.tools.commands import predict
+from lenet_np.tools.commands.predict import class_probabilities, shades
+from lenet_np.tools.pictures.ink import InkError, find_ink, otsu, paper
+from lenet_np.tools.pictures.normalise import centre, make_field, thicken
+from lenet_np.tools.pictures.picture import PictureError, read_picture
+from lenet_np.tools.runs.checkpoint import Checkpoint, save
 
 DIGITS = draw_digits(np.arange(10), np.random.default_rng(1))  # white on black, 28 x 28
 

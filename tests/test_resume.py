@@ -16,13 +16,13 @@ import pytest
 from kill_and_resume import differences, kill_and_resume
 from tiny import command, tiny_dataset
 
-from lenet_np.checkpoint import load, save
 from lenet_np.data import Dataset, Split
 from lenet_np.lenet import lenet5
-from lenet_np.runs import command as command_module
-from lenet_np.runs import interruption
-from lenet_np.runs import record as record_module
-from lenet_np.runs import start as start_module
+from lenet_np.tools.commands import train as command_module
+from lenet_np.tools.runs import record as record_module
+from lenet_np.tools.runs import signals as interruption
+from lenet_np.tools.runs import start as start_module
+from lenet_np.tools.runs.checkpoint import load, save
 from lenet_np.train import main
 
 WORDS = ["--samples", "2", "--save-every", "2", "--histograms-every", "2"]  # 3 steps an epoch

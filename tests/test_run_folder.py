@@ -18,18 +18,18 @@ import pytest
 from kill_and_resume import differences
 from tiny import command, tiny_dataset
 
-from lenet_np.checkpoint import load
 from lenet_np.data import Dataset
 from lenet_np.lenet import lenet5
-from lenet_np.runs import command as command_module
-from lenet_np.runs import folder as folder_module
-from lenet_np.runs import start as start_module
-from lenet_np.runs.arguments import parse, resume_command
-from lenet_np.runs.events import Events
-from lenet_np.runs.folder import RunFolderError, create, lock
-from lenet_np.runs.histograms import Recorder, read_histograms
-from lenet_np.runs.tensorboard import TensorBoard
-from lenet_np.state import Settings
+from lenet_np.settings import Settings
+from lenet_np.tools.commands import train as command_module
+from lenet_np.tools.commands.train_arguments import parse, resume_command
+from lenet_np.tools.runs import folder as folder_module
+from lenet_np.tools.runs import start as start_module
+from lenet_np.tools.runs.checkpoint import load
+from lenet_np.tools.runs.events import Events
+from lenet_np.tools.runs.folder import RunFolderError, create, lock
+from lenet_np.tools.runs.histograms import Recorder, read_histograms
+from lenet_np.tools.runs.tensorboard import TensorBoard
 from lenet_np.train import main
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -157,7 +157,7 @@ def disk(full_from: int, healed_at: int) -> str:
     """Write Python that limits the size of files from one step to another, as a quota would."""
     return f"""
 import resource
-from lenet_np.runs import record
+from lenet_np.tools.runs import record
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 after_step = record.Record.after_step
@@ -223,7 +223,7 @@ def test_a_signal_saves_and_says_how_to_go_on(running, name: str, status: int) -
     # The very words go on, up to the end of the epoch after.
     words = shlex.split(error.partition("To go on: ")[2])
     assert words[:3] == ["python", "-m", "lenet_np.train"]
-    stop = "import os, signal\nfrom lenet_np.runs import record\n"
+    stop = "import os, signal\nfrom lenet_np.tools.runs import record\n"
     stop += "record.Record.after_step = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
     resumed = run(*words[3:], before=stop)
     assert resumed.returncode == 143
@@ -245,7 +245,7 @@ def test_an_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
     hang_up = """
 import os, signal
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-from lenet_np.runs import record
+from lenet_np.tools.runs import record
 after_step = record.Record.after_step
 def hang_up(*words):
     os.kill(os.getpid(), signal.SIGHUP)
@@ -262,8 +262,8 @@ def test_a_second_signal_leaves_at_once(whole: Path, tmp_path: Path, place: str)
     folder = tmp_path / "run"
     twice = f"""
 import os, signal
-from lenet_np.data import cache
-from lenet_np.runs import record
+from lenet_np.data import files as cache
+from lenet_np.tools.runs import record
 real, calls = {place}, []
 def twice(*words):
     calls.append(1)
@@ -353,7 +353,7 @@ def on_a_terminal(columns: int, *words: str, **environment: str) -> str:
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    before = "from lenet_np.runs import screen\nscreen.REFRESH_SECONDS = 0\n"
+    before = "from lenet_np.tools.runs import progress\nprogress.REFRESH_SECONDS = 0\n"
     process = subprocess.Popen(
         command(*words, before=before),
         stdout=subprocess.DEVNULL,

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_np.__main__ import COMMANDS
 from lenet_np.data import DataError, Split
 from lenet_np.data.dataset import Dataset
-from lenet_np.runs.table import read_table, write_table
-from lenet_np.state import Settings
-from lenet_np.studies import command, figures, run, variance
-from lenet_np.studies.table import STUDIES, Study
+from lenet_np.settings import Settings
+from lenet_np.tools.commands import study as command
+from lenet_np.tools.runs.table import read_table, write_table
+from lenet_np.tools.studies import figures, run, variance
+from lenet_np.tools.studies.table import STUDIES, Study
 
 QUICK = Settings(epochs=3, batch_size=50, samples=4)
 
@@ -188,7 +188,3 @@ def test_the_tables_of_the_docs_can_be_drawn(tmp_path):
     for table in tables:
         figures.draw(table.stem, read_table(table), tmp_path / "x.png")
         assert (table.with_suffix(".png")).exists()
-
-
-def test_the_command_is_known_to_the_front_door():
-    assert COMMANDS["study"][0] == command.__name__

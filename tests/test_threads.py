@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet_np.checkpoint import Checkpoint, load, save
+from lenet_np import threads
 from lenet_np.data import Split
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
+from lenet_np.loop import PART_SIZE, Part, initial_state, loss_and_gradients, prepare, train
 from lenet_np.routes import LossAndGradients, add_parts
-from lenet_np.runs import machine, threads
-from lenet_np.runs.threads import (
+from lenet_np.settings import Settings
+from lenet_np.threads import (
     BlasThreads,
     blas_kernels,
     blas_threads,
     default_threads,
     one_blas_thread,
 )
-from lenet_np.state import Settings
-from lenet_np.train import PART_SIZE, Part, initial_state, loss_and_gradients, prepare, train
+from lenet_np.tools.cli import machine
+from lenet_np.tools.runs.checkpoint import Checkpoint, load, save
 
 NETWORK = lenet5()
 
@@ -67,8 +68,8 @@ def test_the_weights_do_not_depend_on_the_threads_of_the_blas(split):
         "import sys, numpy as np\n"
         "from lenet_np.data import Split\n"
         "from lenet_np.lenet import lenet5\n"
-        "from lenet_np.state import Settings\n"
-        "from lenet_np.train import train\n"
+        "from lenet_np.settings import Settings\n"
+        "from lenet_np.loop import train\n"
         "rng = np.random.default_rng(1)\n"
         "pixels = rng.integers(0, 256, (400, 28, 28)).astype(np.uint8)\n"
         "split = Split(pixels, rng.integers(0, 10, 400).astype(np.uint8))\n"
@@ -207,7 +208,7 @@ def test_a_blas_that_does_not_name_its_kernels_is_named_without(monkeypatch):
     assert "kernels" not in machine.blas()
 
 
-@pytest.mark.parametrize("module", ["lenet_np.train", "lenet_np"])
+@pytest.mark.parametrize("module", ["lenet_np.loop", "lenet_np"])
 def test_help_imports_nothing_heavy(module):
     code = (
         "import runpy, sys\n"

@@ -9,8 +9,8 @@ from tiny import tiny_dataset
 from lenet_np.data import Dataset, Split
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.lenet import lenet5
-from lenet_np.state import Settings
-from lenet_np.train import DivergedError, initial_state, loss_and_gradients, prepare, train
+from lenet_np.loop import DivergedError, initial_state, loss_and_gradients, prepare, train
+from lenet_np.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,7 @@ try:
 except Stop as stop:
     print(str(stop).replace(str(stopped), "FOLDER"))
 evaluate = whole
-from lenet_np.plots.history import read_history
+from lenet_np.tools.runs.history import read_history
 
 print("epochs that can be drawn:", len(read_history(stopped).epochs))
 """

@@ -15,12 +15,7 @@ from lenet_np.coursework.layouts import Layout
 from lenet_np.es import Estimate, estimate_gradient
 from lenet_np.estimators import leave_one_out
 from lenet_np.layers import Dense, ReLU, Sequential
-from lenet_np.losses import (
-    Loss,
-    cross_entropy,
-    cross_entropy_gradient,
-    squared_error_gradient,
-)
+from lenet_np.losses import Loss, cross_entropy, cross_entropy_gradient, squared_error_gradient
 from lenet_np.ops import Array
 from lenet_np.optim import Adam, AdamState
 from lenet_np.routes import (

@@ -16,8 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from lenet_np.data.cache import write_atomically
 from lenet_np.data.dataset import DataError
+from lenet_np.data.files import WriteError, write_atomically
 
 # Bytes read at a time.
 _CHUNK = 2**16
@@ -77,9 +77,10 @@ def download_file(
     for mirror in tuple(mirrors):
         url = f"{mirror}{target.name}"
         try:
-            # A DataError ends the search: another mirror does not cure a full disk.
             _fetch(url, target, expected, timeout, deadline)
             return
+        except WriteError as error:  # Another mirror does not cure a full disk.
+            raise DataError(str(error)) from error
         except _MirrorError as failure:
             failures.append((url, str(failure)))
             mirrors.append(mirrors.pop(0))

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_np.data.cache import cache_folder, write_atomically
 from lenet_np.data.dataset import CLASSES, IMAGE_SIZE, DataError, Dataset, Split
+from lenet_np.data.files import WriteError, cache_folder, write_atomically
 from lenet_np.data.strokes import SHAPES, trace
 
 VERSION = 1  # of the drawing: raise it with every change that changes an image
@@ -88,7 +88,7 @@ def load_synthetic(
     splits = _read(path, sizes)
     if splits is None:
         splits = _draw_splits(seed, sizes)
-        with suppress(DataError):
+        with suppress(WriteError):
             _write(path, splits)
     return Dataset("synthetic", *splits)
 

@@ -11,7 +11,7 @@ nothing of the rest of the package. Habits that make the answer worth something:
 - No comparison at a kink: there the difference quotient is neither of the two derivatives.
 """
 
-from lenet_np.gradcheck.check import check
-from lenet_np.gradcheck.report import Finding, GradientError, InputReport, Report
+from .check import check
+from .report import Finding, GradientError, InputReport, Report
 
 __all__ = ["Finding", "GradientError", "InputReport", "Report", "check"]

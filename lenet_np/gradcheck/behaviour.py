@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Pair
-from lenet_np.gradcheck.differences import relative_error
-from lenet_np.gradcheck.report import Finding
-from lenet_np.gradcheck.results import sort_gradients
-from lenet_np.gradcheck.values import Array, MisbehaviourError
+from .calls import Pair
+from .differences import relative_error
+from .problem import Problem
+from .report import Finding
+from .results import Array, MisbehaviourError, sort_gradients
 
 #: Sums in another order differ in the last digits; nothing else may.
 SAME = 1e-12

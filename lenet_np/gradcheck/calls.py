@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.gradcheck.report import Finding
-from lenet_np.gradcheck.values import Array, MisbehaviourError, as_output, describe
+from .report import Finding
+from .results import Array, MisbehaviourError, as_output, describe
 
 STYLES = ("returned", "kept", "none")
 #: Lines in these folders are not the student's.

@@ -9,23 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_np.gradcheck.arguments import Problem, prepare
-from lenet_np.gradcheck.behaviour import disagreement, require_all_digits, same_every_time
-from lenet_np.gradcheck.calls import Pair
-from lenet_np.gradcheck.case import Case
-from lenet_np.gradcheck.compare import compare
-from lenet_np.gradcheck.diagnose import diagnose
-from lenet_np.gradcheck.differences import (
-    Jacobian,
-    jacobian,
-    relative_error,
-    rounding,
-)
-from lenet_np.gradcheck.forward import compare_forward
-from lenet_np.gradcheck.report import Finding, InputReport, Report, chance_of_missing
-from lenet_np.gradcheck.results import sort_gradients
-from lenet_np.gradcheck.ties import check_ties
-from lenet_np.gradcheck.values import Array, MisbehaviourError, as_output
+from .behaviour import disagreement, require_all_digits, same_every_time
+from .calls import Pair
+from .causes.case import Case
+from .causes.diagnose import diagnose
+from .compare import compare
+from .differences import Jacobian, jacobian, relative_error, rounding
+from .forward import compare_forward
+from .problem import Problem, prepare
+from .report import Finding, InputReport, Report, chance_of_missing
+from .results import Array, MisbehaviourError, as_output, sort_gradients
+from .ties import check_ties
 
 #: Up to this many entries, an input of which a sample was wrong is looked at as a whole.
 WHOLE = 500

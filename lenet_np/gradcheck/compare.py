@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Pair
-from lenet_np.gradcheck.differences import Jacobian, complex_step
-from lenet_np.gradcheck.report import InputReport
-from lenet_np.gradcheck.values import Array
+from .calls import Pair
+from .differences import Jacobian, complex_step
+from .problem import Problem
+from .report import InputReport
+from .results import Array
 
 #: How often the estimated error of the differences is allowed for.
 MARGIN = 4.0

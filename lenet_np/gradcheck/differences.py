@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_np.gradcheck.kinks import bend, is_rounding, settled
-
 Array = NDArray[np.float64]
 #: A function of arrays that gives one array; NaN where it cannot be computed.
 Function = Callable[[Sequence[Any]], Array]
@@ -308,3 +306,74 @@ def complex_step(
     if not (difference <= 100 * found.errors[:, smooth]).all():
         return None
     return found._replace(values=values, errors=EPSILON * np.abs(values))
+
+
+# --- kinks: where a ReLU or a maximum changes its mind, there is no derivative to compare with ----
+
+
+#: Changes below this, relative to the largest slope, do not count: a hundredth of the tolerance.
+SETTLED = 1e-9
+
+
+def bend(
+    here: Array, ahead: Array, behind: Array, ahead2: Array, behind2: Array, h: float
+) -> Array:
+    """Compare second differences over h and h/2: 0 up to h³ if smooth, the jump of slope if not.
+
+    Parameters
+    ----------
+    here, ahead, behind, ahead2, behind2 : (M,)
+        The function at 0, h, -h, h/2 and -h/2.
+    h : float
+
+    Returns
+    -------
+    (M,)
+    """
+    whole = (ahead - 2 * here + behind) / h
+    half = (ahead2 - 2 * here + behind2) / (h / 2)
+    return 2 * half - whole
+
+
+def settled(change: Array, slopes: Array, floor: Array) -> bool:
+    """Say whether a change between two steps is nothing but rounding.
+
+    Parameters
+    ----------
+    change : (M,)
+    slopes : (M,)
+        Their largest is the scale.
+    floor : (M,)
+        What rounding explains.
+
+    Returns
+    -------
+    bool : False where anything is NaN.
+    """
+    if not np.isfinite(slopes).all():
+        return False
+    scale = float(np.abs(slopes).max(initial=0.0))
+    return bool((np.abs(change) <= SETTLED * scale + floor).all())
+
+
+def is_rounding(changes: list[float], here: Array) -> bool:
+    """Tell rounding from a kink where the slopes never settled.
+
+    As the step h shrinks, what rounding does to a slope grows like 1/h, and what a kink does to
+    it stays. Times h, the one stays and the other shrinks.
+
+    Parameters
+    ----------
+    changes : list of float
+        For each step, from large to small, h times the change of the slope.
+    here : (M,), the outputs
+
+    Returns
+    -------
+    bool : False for a jump, which is too large to be rounding.
+    """
+    if len(changes) < 3 or not np.isfinite(changes).all():
+        return False
+    # Steps shrink by four; half way, in powers of it, between staying and shrinking.
+    stays = changes[0] <= changes[-1] * 2.0 ** (len(changes) - 1)
+    return stays and max(changes) <= 1e-10 * float(np.abs(here).max(initial=0.0))

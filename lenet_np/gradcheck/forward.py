@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.differences import relative_error
-from lenet_np.gradcheck.report import Finding, draw_map
-from lenet_np.gradcheck.values import Array, MisbehaviourError
+from .differences import relative_error
+from .problem import Problem
+from .report import Finding, draw_map
+from .results import Array, MisbehaviourError
 
 #: Two ways of computing y in float64 agree to about 1e-14.
 SAME = 1e-9

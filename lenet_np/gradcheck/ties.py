@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet_np.gradcheck.arguments import Problem
-from lenet_np.gradcheck.calls import Pair
-from lenet_np.gradcheck.differences import STEP, Jacobian, along, slope
-from lenet_np.gradcheck.kinks import tied_groups
-from lenet_np.gradcheck.report import Finding
-from lenet_np.gradcheck.results import sort_gradients
-from lenet_np.gradcheck.values import Array, MisbehaviourError
+from .calls import Pair
+from .differences import STEP, Jacobian, along, slope
+from .problem import Problem
+from .report import Finding
+from .results import Array, MisbehaviourError, sort_gradients
 
 #: Groups that are looked at: each costs some forward passes and a backward pass.
 GROUPS = 8
@@ -86,3 +85,40 @@ def check_ties(
             )
         ]
     return []
+
+
+def tied_groups(
+    x: Array, entries: NDArray[np.intp], right: Array, left: Array, noise: float = 1e-6
+) -> list[tuple[int, list[int], bool]]:
+    """Find, for each output, the entries that tie for it.
+
+    An entry that ties for a maximum moves it alone on one side, and not at all on the other.
+
+    Parameters
+    ----------
+    x : any shape
+    entries : (n,), flat indices of the entries at kinks
+    right, left : (M, n)
+        Slopes on both sides.
+    noise : float
+        Slopes closer than this, relative to the largest, are equal.
+
+    Returns
+    -------
+    list of (output, entries, is_maximum): flat indices, at least two entries of one value. For a
+    minimum the last is False.
+    """
+    groups = []
+    for output in range(len(right)):
+        # A maximum follows an entry that rises, a minimum one that falls.
+        for moving, still, is_maximum in (
+            (right[output], left[output], True),
+            (left[output], right[output], False),
+        ):
+            scale = np.abs(moving).max(initial=0.0)
+            alone = (np.abs(moving) > noise * scale) & (np.abs(still) <= noise * scale)
+            tied = entries[alone]
+            alike = np.isclose(moving[alone], moving[alone][:1], rtol=1e-5, atol=0)
+            if len(tied) > 1 and alike.all() and np.ptp(x.reshape(-1)[tied]) == 0:
+                groups.append((output, [int(entry) for entry in tied], is_maximum))
+    return groups

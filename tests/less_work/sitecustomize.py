@@ -101,11 +101,11 @@ def coursework(module: ModuleType) -> None:
 LESS: dict[str, Callable[[ModuleType], None]] = {
     "lenet_np.data.mnist": mnist,
     "lenet_np.data.synthetic": synthetic,
-    "lenet_np.state": state,
-    "lenet_np.studies.table": studies,
-    "lenet_np.benchmark.work": benchmark_work,
-    "lenet_np.benchmark.command": benchmark_command,
-    "lenet_np.gradcheck.proof": proof,
+    "lenet_np.settings": state,
+    "lenet_np.tools.studies.table": studies,
+    "lenet_np.tools.benchmark.work": benchmark_work,
+    "lenet_np.tools.commands.benchmark": benchmark_command,
+    "lenet_np.tools.proof": proof,
     "lenet_np.coursework.tasks": coursework,
 }
 

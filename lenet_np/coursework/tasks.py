@@ -1,9 +1,0 @@
-"""All tasks, in the order in which a course meets them."""
-
-from __future__ import annotations
-
-from lenet_np.coursework.layer_tasks import LAYER_TASKS
-from lenet_np.coursework.route_tasks import ROUTE_TASKS
-from lenet_np.coursework.training_tasks import TRAINING_TASKS
-
-TASKS = {task.name: task for task in (*LAYER_TASKS, *TRAINING_TASKS, *ROUTE_TASKS)}

@@ -1,0 +1,195 @@
+"""Hypotheses: the right numbers, multiplied by something."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..differences import relative_error
+from .case import Array, Case, Guess
+
+
+def upstream_ignored(case: Case) -> Guess | None:
+    """The gradient does not change with dy, or is the one for a dy of ones."""
+    ones = case.pull_back(np.ones_like(case.upstream))
+    other = case.again(np.asarray(np.roll(case.upstream, 1) * 1.5 + 0.5))
+    same = (
+        other is not None
+        and other.shape == case.analytic.shape
+        and np.any(other)
+        and relative_error(other, case.analytic) < 1e-9
+    )
+    if same or (np.any(case.analytic) and case.explained_by(ones)):
+        return Guess(
+            "upstream-ignored",
+            "the gradient does not depend on dy: the chain rule multiplies the upstream "
+            "gradient into the derivative",
+        )
+    return None
+
+
+def zero(case: Case) -> Guess | None:
+    """Zeros everywhere."""
+    if case.fits and not np.any(case.analytic):
+        return Guess("zero", "the gradient is zero everywhere, and should not be")
+    return None
+
+
+def factor(case: Case) -> Guess | None:
+    """A constant: the sign, the size of the batch, or another number."""
+    if not case.fits:
+        return None
+    known = np.isfinite(case.right)
+    n, a = case.right[known], case.analytic[known]
+    if not np.any(n):
+        return None
+    c = float(a @ n / (n @ n))
+    if c == 0 or relative_error(a, c * n) > 1e-7 + 1e-9 / abs(c):
+        return None
+    if abs(c + 1) < 1e-6:
+        return Guess("wrong-sign", "every entry has the wrong sign")
+    if case.examples > 1:
+        same = "; with a batch of 2 any factor of 2 looks the same" if case.examples == 2 else ""
+        if abs(c * case.examples - 1) < 1e-6:
+            return Guess(
+                "batch-mean",
+                f"averaged over the batch of {case.examples}, where it must be summed{same}",
+            )
+        if abs(c / case.examples - 1) < 1e-6:
+            return Guess(
+                "batch-sum",
+                f"summed over the batch of {case.examples}, where it must be averaged{same}",
+            )
+    meaning = _recognise(abs(c), case)
+    if np.count_nonzero(n) < 2 and not meaning:
+        return None  # One number is always a factor away from another.
+    text = f" ({'minus ' if c < 0 else ''}{meaning})" if meaning else ""
+    return Guess("constant-factor", f"every entry is {c:.9g} times what it should be{text}")
+
+
+def _recognise(c: float, case: Case) -> str | None:
+    """Name a positive factor: a simple number, a length of the arrays, or one of the inputs."""
+    for text, value in _numbers(case):
+        for form, result in (
+            (text, value),
+            (f"1/{text}", 1 / value),
+            (f"sqrt({text})", math.sqrt(value)),
+            (f"1/sqrt({text})", 1 / math.sqrt(value)),
+            (f"{text} squared", value**2),
+            (f"1/({text} squared)", 1 / value**2),
+        ):
+            if abs(c / result - 1) < 1e-6 and abs(result - 1) > 1e-9:
+                return form
+    inverse = round(1 / c)
+    if 1 < inverse < 1e6 and abs(c * inverse - 1) < 1e-7:
+        return f"1/{inverse}"
+    return None
+
+
+def _numbers(case: Case) -> Iterator[tuple[str, float]]:
+    yield "2", 2.0
+    if case.examples > 1:
+        yield f"the batch size {case.examples}", case.examples
+    for name, x in zip(case.names, case.inputs, strict=True):
+        if x.size == 1 and float(x.reshape(-1)[0]) != 0:
+            yield f"{name} = {float(x.reshape(-1)[0]):.6g}", abs(float(x.reshape(-1)[0]))
+    shapes = {"y": case.upstream.shape, case.name: case.shape}
+    for count in range(1, 5):
+        for name, shape in shapes.items():
+            for axes in itertools.combinations(range(len(shape)), count):
+                length = math.prod(shape[axis] for axis in axes)
+                if length > 1:
+                    what = "the length" if count == 1 else "the product of the lengths"
+                    axis = "axis" if count == 1 else "axes"
+                    where = ", ".join(map(str, axes))
+                    yield f"{length}, {what} of {axis} {where} of {name}", length
+
+
+def mask(case: Case) -> Guess | None:
+    """Elementwise layers: dy let through where it must not be."""
+    dy, a, n = case.upstream, case.analytic, case.right
+    if not case.fits or dy.shape != a.shape:
+        return None
+    known = np.isfinite(n)
+    blocked = known & (n == 0)
+    if blocked.any() and case.explained_by(np.where(blocked, dy, n)):
+        return Guess(
+            "missing-mask",
+            "dy is let through where the output does not depend on the input: "
+            "the derivative there is zero",
+        )
+    if blocked.any() and case.explained_by(np.where(known, np.where(blocked, dy, 0), np.nan)):
+        return Guess("inverted-mask", "dy is let through exactly where it must be stopped")
+    for sign, text in ((1, "dy itself is positive"), (-1, "dy itself is negative")):
+        passed = np.where(sign * dy > 0, 1.0, 0.0)
+        if case.explained_by(dy * passed) or case.explained_by(n * passed):
+            return Guess(
+                "mask-of-upstream",
+                f"only entries where {text} are let through: the mask must come from the input",
+            )
+    return None
+
+
+def missing_factor(case: Case) -> Guess | None:
+    """A factor for each entry is left out, or one too many: an input, the output, and the like."""
+    if not case.fits:
+        return None
+    for text, values in _arrays(case):
+        if case.explained_by(case.right, case.analytic * values):
+            return Guess("missing-factor", f"the factor {text} is missing")
+        with np.errstate(all="ignore"):
+            if case.explained_by(case.right * values):
+                return Guess("missing-factor", f"there is a factor {text} too many")
+    if case.explained_by(case.upstream):
+        return Guess("missing-factor", "the gradient is dy itself: the derivative is missing")
+    return None
+
+
+def missing_term(case: Case) -> Guess | None:
+    """Something is added or left out: an input, for each example times dy."""
+    if not case.fits:
+        return None
+    left_out = case.right - case.analytic
+    for text, values in _arrays(case):
+        for weights, times in ((1.0, ""), (_fit(case.upstream, case.shape), " times dy")):
+            if weights is None:
+                continue
+            term = values * weights
+            for sign, minus in ((1, ""), (-1, "minus ")):
+                if np.any(term) and case.explained_by(left_out, sign * term):
+                    return Guess("missing-term", f"the term {minus}{text}{times} is missing")
+    return None
+
+
+def _arrays(case: Case) -> Iterator[tuple[str, Array]]:
+    """Yield arrays that belong into formulas, each in the shape of the input."""
+    arrays = dict(zip(case.names, case.inputs, strict=True))
+    for name, x in {**arrays, "y": case.output}.items():
+        if x.size > 1:
+            for values in _placements(np.asarray(x, dtype=np.float64), case.shape):
+                yield name, values
+                yield f"1 - {name}", 1 - values
+                yield f"{name} (1 - {name})", values * (1 - values)
+                yield f"1 - {name} squared", 1 - values**2
+
+
+def _placements(x: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """Broadcast an array to a shape: a vector along every axis of its length."""
+    if x.shape == shape:
+        yield x
+    elif x.ndim == 1:
+        for axis, length in enumerate(shape):
+            if length == len(x):
+                form = [-1 if i == axis else 1 for i in range(len(shape))]
+                yield np.broadcast_to(x.reshape(form), shape)
+
+
+def _fit(upstream: Array, shape: tuple[int, ...]) -> Array | None:
+    """Broadcast dy to the shape of the input if there is one way."""
+    if upstream.shape == shape or upstream.ndim == 0:
+        return np.broadcast_to(upstream, shape)
+    found = list(_placements(upstream, shape)) if upstream.ndim == 1 else []
+    return found[0] if len(found) == 1 else None

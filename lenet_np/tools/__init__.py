@@ -1,0 +1,1 @@
+"""Everything around a run: commands, run folders, pictures, studies, the benchmark."""

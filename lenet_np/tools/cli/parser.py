@@ -1,0 +1,133 @@
+"""What the command lines share: errors of one line, and the types of their arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from lenet_np.tools.cli.screen import fail
+
+MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        # One line that names the flag; the usage of a dozen flags above it would hide it.
+        raise SystemExit(fail(self.prog, 2, f"{message} (--help explains every flag)"))
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Make the type of an argument that is a whole number, neither too small nor too large."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= MOST:
+            raise argparse.ArgumentTypeError(
+                f"takes a whole number from {least} to {MOST}, got {text!r}"
+            )
+        return value
+
+    return convert
+
+
+def folder(text: str) -> Path:
+    """Convert an argument that is a folder; it need not exist."""
+    if not text:
+        raise argparse.ArgumentTypeError("takes a folder, got an empty name")
+    return Path(text)
+
+
+# --- the options that several commands have: the same words, with the same meaning and defaults ---
+
+
+def add_network(parser: Parser) -> None:
+    """Add RUN and ``--checkpoint``: the trained network that is to read.
+
+    Parameters
+    ----------
+    parser : Parser
+        Its arguments are then given to `check_network`.
+    """
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints"
+    )
+    add_checkpoint(parser)
+
+
+def check_network(parser: Parser, arguments: argparse.Namespace) -> None:
+    """Refuse ``--checkpoint`` where RUN is a checkpoint already: they may contradict each other.
+
+    Parameters
+    ----------
+    parser : Parser
+        With RUN and ``--checkpoint``, from `add_network`.
+    arguments : Namespace
+        What it has read.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 and one line on stderr.
+    """
+    if arguments.checkpoint and arguments.run.is_file():
+        parser.error(
+            f"argument --checkpoint: chooses from the folder of a run; {arguments.run} is a file, "
+            "leave it out"
+        )
+
+
+def add_checkpoint(parser: Parser) -> None:
+    """Add ``--checkpoint``: which weights of a run to take.
+
+    Without it the value is None, which `tools.runs.folder.checkpoint_file` takes for the last: the
+    weights that the run has tested, and the only ones before an epoch is complete.
+
+    Parameters
+    ----------
+    parser : Parser
+    """
+    parser.add_argument(
+        "--checkpoint",
+        choices=("last", "best"),
+        help="the run's weights last saved, or those with the best validation accuracy "
+        "(default: last)",
+    )
+
+
+def add_split(parser: Parser, purpose: str) -> None:
+    """Add ``--split``: which part of the data set to read.
+
+    Parameters
+    ----------
+    parser : Parser
+    purpose : str
+        What the images are for.
+    """
+    parser.add_argument(
+        "--split",
+        choices=("test", "validation", "train"),
+        default="test",
+        help=f"{purpose} (default: %(default)s)",
+    )
+
+
+def add_data_dir(parser: argparse._ActionsContainer) -> None:
+    """Add ``--data-dir``: where MNIST is looked for.
+
+    Parameters
+    ----------
+    parser : Parser, or a group of its arguments
+    """
+    parser.add_argument(
+        "--data-dir",
+        type=folder,
+        metavar="DIR",
+        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
+    )

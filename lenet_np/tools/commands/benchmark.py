@@ -1,0 +1,212 @@
+"""The command ``python -m lenet_np benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Protocol
+
+import numpy as np
+
+from lenet_np.loop import PART_SIZE
+from lenet_np.settings import Settings
+from lenet_np.threads import default_threads
+from lenet_np.tools.benchmark.rivals import RIVALS, Rival, RivalError
+from lenet_np.tools.benchmark.work import IMAGES, STEPS, Ours, measure_pieces, measure_products
+from lenet_np.tools.cli import machine
+from lenet_np.tools.cli.machine import keep_freed_memory
+from lenet_np.tools.cli.parser import Parser, at_least
+from lenet_np.tools.cli.screen import fail, say
+
+PROGRAM = "python -m lenet_np benchmark"
+#: Turns of each contestant, unless the user says otherwise.
+TURNS = 15
+#: The textbook network is slow: this many steps are enough for its turn.
+TEXTBOOK_STEPS = 2
+#: Seconds between turns: threads of a BLAS that wait for work spin for a tenth before they sleep.
+PAUSE = 0.3
+
+
+class Contestant(Protocol):
+    """Whoever takes turns."""
+
+    title: str
+
+    def turn(self, request: str) -> float: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    int : the exit status. 0 done; 1 the figure cannot be written, or a rival failed; 2 a value
+        makes no sense; 130 interrupted.
+    """
+    parser = Parser(
+        prog=PROGRAM,
+        description="Measure a training step and evaluation, piece by piece, as a whole, and "
+        "against PyTorch (where it is installed) and a textbook network in NumPy.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--turns",
+        type=at_least(1),
+        default=TURNS,
+        metavar="N",
+        help=f"turns of {STEPS} steps that each contestant takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=at_least(1),
+        default=default_threads(),
+        metavar="N",
+        help="threads of lenet_np and of PyTorch (default: one per core, here %(default)s)",
+    )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw the pieces of the step: .png, .svg or .pdf (default: no figure)",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.figure and not arguments.figure.absolute().parent.is_dir():
+        parser.error(f"argument --figure: there is no folder {arguments.figure.parent}")
+    if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
+        parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
+    try:
+        return _run(arguments)
+    except (RivalError, OSError) as error:
+        return fail(PROGRAM, 1, error)
+    except KeyboardInterrupt:
+        return fail(PROGRAM, 130, "interrupted")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    keep_freed_memory()
+    settings = Settings()
+    say(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.system()}")
+    say(f"Processor: {machine.processor()}, {default_threads()} cores to use")
+    say(f"BLAS: {machine.blas()}; one while lenet_np works")
+    say(f"Minibatches of {settings.batch_size} images, {settings.samples} noise samples each\n")
+
+    pieces = measure_pieces(arguments.turns * STEPS)
+    products = measure_products(arguments.turns * STEPS)
+    _print_pieces(pieces, products)
+
+    _print_contest(arguments.turns, arguments.threads)
+    peak = machine.peak_memory()
+    if peak is not None:
+        say(f"\nPeak memory of this benchmark: {peak / 1e6:.0f} MB")
+    if arguments.figure:
+        draw_pieces(pieces, products, arguments.figure)
+        say(str(arguments.figure))
+    return 0
+
+
+def _print_pieces(pieces: dict[str, float], products: float) -> None:
+    say(f"One step on one thread, in parts of {PART_SIZE} images: median ms of each piece")
+    for name, seconds in pieces.items():
+        say(f"  {name:18} {1e3 * seconds:7.3f}")
+    say(f"  {'sum':18} {1e3 * sum(pieces.values()):7.3f}")
+    say(f"  {'of which products':18} {1e3 * products:7.3f}  (measured alone)\n")
+
+
+def _print_contest(turns: int, threads: int) -> None:
+    """Let everybody take turns, one after the other, and print what the turns took."""
+    names = list(RIVALS)
+    if find_spec("torch") is None:
+        names = [name for name in names if not name.startswith("pytorch")]
+        say("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
+    with ExitStack() as stack:
+        rivals = [stack.enter_context(closing(Rival(name, threads))) for name in names]
+        contestants: list[Contestant] = [Ours(threads), *rivals]
+        steps = [TEXTBOOK_STEPS if name.startswith("textbook") else STEPS for name in names]
+        training = _take_turns(contestants, [str(n) for n in (STEPS, *steps)], turns)
+        evaluation = _take_turns(contestants, ["evaluate"] * len(contestants), -(-turns // 3))
+    per_step = [
+        [seconds / n for seconds in times]
+        for times, n in zip(training, (STEPS, *steps), strict=True)
+    ]
+    titles = [contestant.title for contestant in contestants]
+    say(f"Whole steps, {threads} threads, in {turns} turns each: ms")
+    _print_rows(titles, per_step, Settings().batch_size)
+    say(f"\nEvaluation of {IMAGES:,} images, in a third as many turns: ms")
+    _print_rows(titles, evaluation, IMAGES)
+
+
+def _take_turns(
+    contestants: Sequence[Contestant], requests: Sequence[str], turns: int
+) -> list[list[float]]:
+    seconds: list[list[float]] = [[] for _ in contestants]
+    for _ in range(turns):
+        for contestant, request, times in zip(contestants, requests, seconds, strict=True):
+            time.sleep(PAUSE)
+            times.append(contestant.turn(request))
+    return seconds
+
+
+def _print_rows(titles: Sequence[str], seconds: Sequence[Sequence[float]], images: int) -> None:
+    say(f"  {'':38} {'median':>8} {'min':>8} {'max':>8} {'images/s':>9} {'ratio':>6}")
+    for title, times in zip(titles, seconds, strict=True):
+        # Turn by turn against the turn of ours beside it: the machine's moods cancel.
+        ratio = median(theirs / ours for theirs, ours in zip(times, seconds[0], strict=True))
+        say(
+            f"  {title:38} {1e3 * median(times):8.2f} {1e3 * min(times):8.2f} "
+            f"{1e3 * max(times):8.2f} {images / median(times):9,.0f} {ratio:6.2f}"
+        )
+
+
+# --- the pieces of a training step as bars --------------------------------------------------------
+
+
+def draw_pieces(pieces: dict[str, float], products: float, file: Path) -> None:
+    """Draw how long each piece of a step takes on one thread.
+
+    Parameters
+    ----------
+    pieces : dict from name to seconds, in order of work
+    products : float
+        Seconds of the matrix products alone.
+    file : Path
+        Picture to write, .png, .svg or .pdf.
+
+    Raises
+    ------
+    OSError or ValueError
+        If it cannot be written, or no such kind of picture is known.
+    """
+    from matplotlib.figure import Figure  # A figure of its own needs no screen and no pyplot.
+
+    colours = {"forward": "#0072B2", "backward": "#D55E00"}  # Okabe and Ito's, else grey
+    # What is too short to be seen stands together.
+    least = 0.01 * sum(pieces.values())
+    shown = {name: seconds for name, seconds in pieces.items() if seconds >= least}
+    shown["all others"] = sum(pieces.values()) - sum(shown.values())
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    names, values = list(shown), [1e3 * seconds for seconds in shown.values()]
+    bars = axes.barh(names, values, color=[colours.get(n.split()[0], "#767676") for n in names])
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="ms on one thread",
+        title=f"One training step, 128 images: {1e3 * sum(pieces.values()):.1f} ms, "
+        f"of which matrix products {1e3 * products:.1f} ms",
+    )
+    axes.title.set_fontsize(10)
+    axes.tick_params(labelsize=8)
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=130)

@@ -1,0 +1,147 @@
+"""The command ``python -m lenet_np coursework``: new, check, list."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenet_np.coursework.layouts import LAYOUTS
+from lenet_np.coursework.mark import mark
+from lenet_np.coursework.process import Limits
+from lenet_np.coursework.report import report
+from lenet_np.coursework.tasks import TASKS
+from lenet_np.coursework.template import CourseworkError, write
+from lenet_np.tools.cli.parser import Parser, at_least
+from lenet_np.tools.cli.screen import fail, say
+
+PROGRAM = "python -m lenet_np coursework"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    int : the exit status. 0 done, and every task asked for passed; 1 a task failed, or a file
+        cannot be read or written; 2 usage; 130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.action == "new":
+            return _new(arguments)
+        if arguments.action == "check":
+            return _check(arguments)
+        return _list()
+    except CourseworkError as error:
+        return fail(PROGRAM, 1, error)
+    except KeyboardInterrupt:
+        return fail(PROGRAM, 130, "interrupted")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="An exercise file for a course, and its marking.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="new|check|list")
+    layouts = "; ".join(
+        f"{layout.name}: images ({layout.images:C, H, W, N}), {layout.familiar}"
+        for layout in LAYOUTS.values()
+    )
+
+    new = actions.add_parser("new", help="write an exercise file", allow_abbrev=False)
+    new.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
+    new.add_argument(
+        "--layout",
+        choices=tuple(LAYOUTS),
+        default="batch-last",
+        help=f"order of the axes. {layouts} (default: %(default)s)",
+    )
+
+    check = actions.add_parser(
+        "check",
+        help="mark what a student filled in",
+        description="Mark exercise files. THIS RUNS THE CODE IN THEM: the limits protect against "
+        "accidents, not against malice.",
+        epilog="Exit status: 0 every task asked for passed, 1 one did not, 2 usage.",
+        allow_abbrev=False,
+    )
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE", help="what to mark")
+    check.add_argument(
+        "--task",
+        type=_task,
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="only these (default: all); after the files",
+    )
+    check.add_argument(
+        "--layout", choices=tuple(LAYOUTS), help="instead of the one that the file names"
+    )
+    check.add_argument(
+        "--json", action="store_true", help="one JSON object a line for each file, for graders"
+    )
+    check.add_argument(
+        "--time-limit",
+        type=at_least(1),
+        default=int(Limits().seconds),
+        metavar="SECONDS",
+        help="for each task (default: %(default)s)",
+    )
+    check.add_argument(
+        "--memory-limit",
+        type=at_least(256),
+        default=Limits().megabytes,
+        metavar="MB",
+        help="for each task, on systems that have such limits (default: %(default)s)",
+    )
+
+    actions.add_parser("list", help="list the tasks and their points", allow_abbrev=False)
+    return parser
+
+
+def _task(name: str) -> str:
+    if name not in TASKS:
+        raise argparse.ArgumentTypeError(f"no task {name!r}; there are {', '.join(TASKS)}")
+    return name
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    for path in write(arguments.folder, LAYOUTS[arguments.layout]):
+        say(str(path))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    tasks = tuple(dict.fromkeys(arguments.task or TASKS))
+    limits = Limits(arguments.time_limit, arguments.memory_limit)
+    status = 0
+    for file in arguments.files:
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            status = fail(PROGRAM, 1, f"{file} cannot be read: {error.strerror or error}")
+            continue
+        result = mark(file, tasks, arguments.layout, limits)
+        if arguments.json:
+            say(json.dumps(result.as_dict() | {"file": str(file)}))
+        else:
+            say(report(result._replace(file=str(file))))
+        if not result.passed:
+            status = 1
+    return status
+
+
+def _list() -> int:
+    for task in TASKS.values():
+        say(f"{task.name:15}{task.points:3} points  {task.teaches}")
+    say(f"{'':15}{sum(task.points for task in TASKS.values()):3}")
+    return 0

@@ -1,0 +1,241 @@
+"""The command ``python -m lenet_np predict``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.ops import Array
+from lenet_np.settings import Settings
+from lenet_np.tools.cli.parser import Parser, add_network, check_network
+from lenet_np.tools.cli.screen import complain, fail, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lenet_np.tools.runs.checkpoint import Saved
+
+PROGRAM = "python -m lenet_np predict"
+#: Classes that are printed.
+TOP = 3
+
+
+class Reading(NamedTuple):
+    """What the network makes of a picture."""
+
+    probabilities: NDArray[np.float64]  # (10,), the largest is the answer's
+    field: NDArray[np.uint8]  # (28, 28), what the network saw
+    notes: list[str]  # what the user should know
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the command's name; the program's own by default.
+
+    Returns
+    -------
+    int : the exit status. 0 every picture was read; 1 one was not, or there is no network;
+        2 usage.
+    """
+    parser = Parser(
+        prog=PROGRAM,
+        description="Read pictures of one digit each: PNG, JPEG and others, of any size, dark on "
+        "light or light on dark. The digit is cropped, scaled and centred as MNIST's were.",
+        epilog="Exit status: 0 every picture was read; 1 one was not, or there is no such "
+        "network; 2 usage. Networks of cross-entropy give the probabilities of the softmax, "
+        "those of the 0-1 loss the share of the noise under which a class wins.",
+        allow_abbrev=False,
+    )
+    add_network(parser)
+    add = parser.add_argument
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="picture of one digit")
+    add("--show", action="store_true", help="also print the 28 x 28 pixels that the network saw")
+    add("--json", action="store_true", help="print one JSON object a line, one for each picture")
+    arguments = parser.parse_args(argv)
+    check_network(parser, arguments)
+
+    from lenet_np.tools.runs.checkpoint import CheckpointError, load_network
+    from lenet_np.tools.runs.folder import RunFolderError
+
+    try:
+        saved = load_network(arguments.run, arguments.checkpoint)
+    except (RunFolderError, CheckpointError) as error:
+        return fail(PROGRAM, 1, error)
+    meaning = describe(saved.checkpoint.settings)
+    if not arguments.json:
+        say(f"{saved}\nNumbers: {meaning}.")
+    status = 0
+    for path in arguments.images:
+        if not _print_reading(saved, path, meaning, arguments.show, arguments.json):
+            status = 1
+    return status
+
+
+def read(saved: Saved, path: Path) -> Reading:
+    """Read the digit on a picture.
+
+    Parameters
+    ----------
+    saved : Saved
+    path : Path
+
+    Returns
+    -------
+    Reading
+
+    Raises
+    ------
+    PictureError, InkError
+        If the file is no picture that can be read, or there is no digit on it.
+    """
+    import numpy as np
+
+    from lenet_np.data import Split
+    from lenet_np.evaluate import logits_of
+    from lenet_np.tools.pictures.ink import find_ink
+    from lenet_np.tools.pictures.normalise import make_field
+    from lenet_np.tools.pictures.picture import read_picture
+
+    values, frames = read_picture(path)
+    ink = find_ink(values)
+    field = make_field(ink.strength)
+    notes = list(frames)
+    if ink.shapes > 1:
+        notes.append(f"{ink.shapes} shapes side by side: one digit is expected")
+    split = Split(field[np.newaxis], np.zeros(1, np.uint8))
+    logits = logits_of(saved.network, saved.checkpoint.state.parameters, split, threads=1)
+    probabilities = class_probabilities(logits, saved.checkpoint.settings)[:, 0]
+    return Reading(probabilities, field, notes)
+
+
+def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: bool) -> bool:
+    """Read a picture and print the answer, or why there is none; tell whether there is one."""
+    from lenet_np.tools.pictures.ink import InkError
+    from lenet_np.tools.pictures.picture import PictureError
+
+    try:
+        reading = read(saved, path)
+    except (PictureError, InkError) as error:
+        if as_json:
+            say(json.dumps({"file": str(path), "error": str(error)}))
+        else:
+            complain(f"{PROGRAM}: {path}: {error}")
+        return False
+    ranking = reading.probabilities.argsort(kind="stable")[::-1]
+    if as_json:
+        answer = {
+            "file": str(path),
+            "digit": int(ranking[0]),
+            "probabilities": [round(float(p), 6) for p in reading.probabilities],
+            "meaning": meaning,
+            "notes": reading.notes,
+        }
+        if show:
+            answer["field"] = reading.field.tolist()
+        say(json.dumps(answer))
+        return True
+    top = ", ".join(f"{k} {reading.probabilities[k]:.3f}" for k in ranking[:TOP])
+    notes = "".join(f" [{note}]" for note in reading.notes)
+    say(f"{path}: {ranking[0]} ({top}){notes}")
+    if show:
+        say(shades_for_screen(reading.field))
+    return True
+
+
+# --- how sure a network is: the probability that it gives to each class ---------------------------
+
+
+def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64]:
+    """Turn logits into probabilities, in the way that the training has given them a meaning.
+
+    ==============  ============================================================
+    cross-entropy   p_k = exp(l_k) / sum_j exp(l_j), the softmax
+    zero-one        P_k = P(argmax(l + sigma eps) = k), eps ~ N(0, I): the share of noise under
+                    which the class wins. Exact, by `lenet_np.smoothed`; no samples are drawn.
+    ==============  ============================================================
+
+    Both order the classes as the logits do.
+
+    Parameters
+    ----------
+    logits : (K, N)
+    settings : Settings
+        Those of the training: ``loss`` and ``sigma``.
+
+    Returns
+    -------
+    (K, N) float64, every column sums to 1.
+    """
+    logits = logits.astype(np.float64)
+    if settings.loss == "cross-entropy":
+        exponentials = np.exp(logits - logits.max(axis=0))
+        softmax: NDArray[np.float64] = exponentials / exponentials.sum(axis=0)
+        return softmax
+    from lenet_np.smoothed import negative_log_success
+
+    classes, batch = logits.shape
+    # Each class in turn is the label: its probability of success is its share of the noise.
+    labels = np.repeat(np.eye(classes), batch, axis=1)
+    surprise = negative_log_success(np.tile(logits, classes), labels, settings.sigma).loss
+    shares: NDArray[np.float64] = np.exp(-surprise).reshape(classes, batch)
+    return shares
+
+
+def describe(settings: Settings) -> str:
+    """Say in words what `class_probabilities` are."""
+    if settings.loss == "cross-entropy":
+        return "probability of each class (softmax)"
+    noise = f"noise of standard deviation {settings.sigma:g} on the logits"
+    return f"share of {noise} under which each class wins (exact)"
+
+
+# --- the field as text: grey shades on a terminal -------------------------------------------------
+
+BLOCKS = " ░▒▓█"
+ASCII = " .:-=+*#%@"
+
+
+def shades(field: NDArray[np.uint8], columns: int, encoding: str) -> str:
+    """Draw a field with letters, in a frame: the more ink, the denser.
+
+    Parameters
+    ----------
+    field : (H, W) uint8, 0 paper to 255 ink
+    columns : int
+        Of the terminal. Letters are twice as high as wide, so each pixel is two of them where
+        there is room, else one.
+    encoding : str
+        Of the terminal. Where it has no blocks, punctuation is used.
+
+    Returns
+    -------
+    str of H + 2 lines
+    """
+    try:
+        BLOCKS.encode(encoding)
+        letters = BLOCKS
+    except (UnicodeEncodeError, LookupError):
+        letters = ASCII
+    across = 2 if columns >= 2 * field.shape[1] + 2 else 1
+    level = np.rint(field / 255 * (len(letters) - 1)).astype(int)
+    edge = "+" + "-" * (across * field.shape[1]) + "+"
+    rows = ("".join(letters[k] * across for k in row) for row in level)
+    return "\n".join([edge, *(f"|{row}|" for row in rows), edge])
+
+
+def shades_for_screen(field: NDArray[np.uint8]) -> str:
+    """Draw a field so that standard output can show it; see `shades`."""
+    encoding = (sys.stdout and sys.stdout.encoding) or "ascii"
+    return shades(field, shutil.get_terminal_size().columns, encoding)

@@ -1,0 +1,137 @@
+"""The field that the network reads: a digit prepared as those of MNIST were.
+
+The black and white originals from NIST were scaled into a box of 20 x 20 pixels, keeping the
+aspect ratio; anti-aliasing gave them their greys. The box was then placed in a field of 28 x 28,
+with the centre of mass of its pixels in the middle. Source: the MNIST page; LeCun et al. 1998,
+section III.A.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.data.dataset import IMAGE_SIZE
+from lenet_np.tools.pictures.ink import InkError
+
+Floats = NDArray[np.float64]
+
+BOX = 20
+#: Smaller ink cannot be told from dirt.
+LEAST_PIXELS = 5
+#: A pen thinner than this in the box would fade to grey; of MNIST's, 95 in 100 are thicker.
+THINNEST_STROKE = 2.0
+
+
+def make_field(strength: Floats) -> NDArray[np.uint8]:
+    """Crop, scale and centre the ink.
+
+    Parameters
+    ----------
+    strength : (H, W), 0 paper to 1 ink
+
+    Returns
+    -------
+    (28, 28) uint8, 0 paper to 255 ink
+
+    Raises
+    ------
+    InkError
+        If there is too little ink to be a digit.
+    """
+    return centre(fit(thicken(crop(strength))))
+
+
+def crop(strength: Floats) -> Floats:
+    """Cut out the ink's bounding box.
+
+    Parameters
+    ----------
+    strength : (H, W)
+
+    Returns
+    -------
+    (h, w)
+
+    Raises
+    ------
+    InkError
+        If it is too small.
+    """
+    rows, columns = (np.flatnonzero(strength.any(axis=axis)) for axis in (1, 0))
+    if not rows.size or max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 < LEAST_PIXELS:
+        raise InkError(f"less than {LEAST_PIXELS} pixels of ink: too small to be read")
+    return strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def thicken(strength: Floats) -> Floats:
+    """Give a pen that is too thin for the box the least width that it needs.
+
+    The mean distance of the pixels of a long stroke from its edge is a quarter of its width.
+
+    Parameters
+    ----------
+    strength : (h, w), cropped
+
+    Returns
+    -------
+    (h, w) or a little larger
+    """
+    from scipy import ndimage
+
+    inside = np.pad(strength > 0.5, 1)
+    if not inside.any():
+        return strength
+    stroke = 4 * float(ndimage.distance_transform_edt(inside)[inside].mean())
+    radius = round((THINNEST_STROKE * max(strength.shape) / BOX - stroke) / 2)
+    if radius < 1:
+        return strength
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    disc = x**2 + y**2 <= (radius + 0.5) ** 2
+    wide: Floats = ndimage.grey_dilation(np.pad(strength, radius), footprint=disc)
+    return wide
+
+
+def fit(strength: Floats) -> Floats:
+    """Scale to the box, keeping the aspect ratio; each new pixel averages those below it.
+
+    Parameters
+    ----------
+    strength : (h, w), cropped
+
+    Returns
+    -------
+    (20, 20); the larger side fills it, the other is in the middle
+    """
+    from PIL import Image
+
+    # A square keeps the ratio exactly, where rounding the shorter side would bend it.
+    side = max(strength.shape)
+    square = np.zeros((side, side), np.float32)
+    top, left = ((side - length) // 2 for length in strength.shape)
+    square[top : top + strength.shape[0], left : left + strength.shape[1]] = strength
+    scaled = Image.fromarray(square).resize((BOX, BOX), Image.Resampling.HAMMING)
+    return np.clip(np.asarray(scaled, dtype=np.float64), 0, 1)
+
+
+def centre(box: Floats) -> NDArray[np.uint8]:
+    """Place the box in the field, by whole pixels, with the centre of mass in the middle.
+
+    Parameters
+    ----------
+    box : (20, 20), 0 to 1
+
+    Returns
+    -------
+    (28, 28) uint8
+    """
+    field = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    place = []
+    for axis, side in enumerate(box.shape):
+        mass = box.sum(axis=1 - axis)
+        middle = mass @ np.arange(side) / mass.sum()
+        # An uneven digit may have its mass so far out that it would leave the field.
+        start = int(np.clip(np.floor(IMAGE_SIZE / 2 - middle + 0.5), 0, IMAGE_SIZE - side))
+        place.append(slice(start, start + side))
+    field[tuple(place)] = np.rint(255 * box)
+    return field

@@ -1,0 +1,106 @@
+"""One style for all pictures: colours, markers, sizes, and how a picture becomes a file."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lenet_np.data.files import write_atomically
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; a marker each as well.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^v<>"
+LINES = ("-", "--", ":")
+GREY = "#767676"
+#: Maps for values from 0 up, and for values on both sides of 0.
+POSITIVE, SIGNED = "cividis", "RdBu"
+#: Inches. At the width of a README, some 900 pixels, a point is then 1.5 pixels.
+WIDTH = 8.0
+DPI = 150
+_SETTINGS: Any = {  # a dict; newer versions of matplotlib have a type for each name
+    "font.size": 9,
+    "figure.titlesize": 10,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "image.interpolation": "nearest",
+    "figure.constrained_layout.w_pad": 0.08,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw everything within in one style, whatever the user's own matplotlib settings are.
+
+    It serves as a decorator of a function that draws, too.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def new_figure(height: float, title: str) -> Any:
+    """Make an empty figure of the common width.
+
+    Parameters
+    ----------
+    height : float
+        Inches.
+    title : str
+        Long lines are broken.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure  # A figure of its own needs no screen and no pyplot.
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle("\n".join(textwrap.fill(line, 100) for line in title.splitlines()))
+    return figure
+
+
+def count_in_integers(axis: Any, most: int = 7) -> None:
+    """Put the ticks of an axis at whole numbers: there is no epoch 2.5.
+
+    Parameters
+    ----------
+    axis : matplotlib.axis.Axis
+    most : int
+        Ticks at most, so that their numbers do not touch.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+
+
+def write_figure(figure: Any, file: Path) -> None:
+    """Write a picture, whole or not at all; a file of that name is replaced.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    file : Path
+        Its ending says which kind of picture.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
+    with house_style(), write_atomically(file) as out:
+        figure.savefig(out, format=file.suffix.removeprefix("."), dpi=DPI)

@@ -1,0 +1,303 @@
+"""The folder of a run: which files it holds, who may write in it, and what it was started with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lenet_np.data import Dataset
+from lenet_np.data.files import write_atomically
+from lenet_np.settings import Settings
+
+CONFIG = "config.json"  # what the run was started with
+METRICS = "metrics.csv"  # a row for each epoch
+EVENTS = "events.jsonl"  # what happened, a JSON object a line
+HISTOGRAMS = "histograms.bin"  # see `lenet_np.tools.runs.histograms`
+LAST = "last.npz"  # the state to go on from
+BEST = "best.npz"  # the state with the best validation accuracy
+CHECKPOINTS = {"last": LAST, "best": BEST}  # as the command lines name them
+SUMMARY = "summary.json"  # the result, once there is one
+LOCK = ".lock"
+FORMAT = "lenet_np run 1"
+
+
+class RunFolderError(ValueError):
+    """The run's folder cannot be used; the message says why."""
+
+
+class RunExistsError(RunFolderError):
+    """The folder holds a run already, which is never overwritten."""
+
+
+class Config(NamedTuple):
+    """What a run was started with."""
+
+    settings: Settings
+    dataset: str
+    sha256: dict[str, str]  # of each split
+    machine: dict[str, Any]  # versions, processor, BLAS
+    rest: dict[str, Any]  # the date, the command line, the commit
+
+
+def create(out: Path | None, dataset: str, settings: Settings) -> Path:
+    """Make the folder of a new run, and never touch that of an older one.
+
+    Parameters
+    ----------
+    out : Path or None
+        The folder; None for a new one below ``runs``, named after date, data set and settings.
+    dataset : str
+    settings : Settings
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    RunExistsError
+        If the folder holds a run already.
+    RunFolderError
+        If it cannot be made.
+    """
+    try:
+        if out is not None:
+            # Settings without a state are what a run leaves that could not even start.
+            if (out / LAST).exists():
+                raise RunExistsError(
+                    f"{out} holds a run already ({LAST}): name another folder, or go on with "
+                    f"--resume {out}"
+                )
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{dataset}-{_described(settings)}"
+        for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+            folder = Path("runs", name + suffix)
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                continue  # Two runs in one second.
+        raise RunFolderError(f"runs/{name} and 999 more exist already: name a folder with --out")
+    except OSError as error:
+        where = out or Path("runs")
+        raise RunFolderError(f"cannot write in {where}: {error.strerror or error}") from error
+
+
+def _described(settings: Settings) -> str:
+    """Name the settings that are not the defaults, and the seed always."""
+    kind = settings.loss
+    if kind == "zero-one" and settings.objective != "error":
+        kind = settings.objective
+    words = [kind]
+    for name, short in (
+        ("estimator", ""),
+        ("route", ""),
+        ("learning_rate", "lr"),
+        ("samples", "n"),
+        ("sigma", "sigma"),
+        ("batch_size", "batch"),
+    ):
+        value = getattr(settings, name)
+        if value != getattr(Settings(), name):
+            words.append(f"{short}{value:g}" if isinstance(value, float) else f"{short}{value}")
+    return "-".join([*words, f"seed{settings.seed}"])
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep every other process from writing in the folder of a run, for a while.
+
+    The system itself gives the lock back when the process ends, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    RunFolderError
+        If another process has it, or the folder cannot be written.
+    """
+    try:
+        file = open(folder / LOCK, "ab")  # noqa: SIM115 (the lock lasts as long as it is open)
+    except OSError as error:
+        raise RunFolderError(f"cannot write in {folder}: {error.strerror or error}") from error
+    with file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise RunFolderError(
+                f"{folder} is in use: another process is training in it"
+            ) from error
+        except OSError:
+            pass  # A file system without locks (some network drives): go on unprotected.
+        yield
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files that a process was writing when it was killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Locked: the files of a living process must stay.
+    """
+    for name in (CONFIG, METRICS, HISTOGRAMS, LAST, BEST, SUMMARY):
+        for leftover in folder.glob(f".{name}.*.part"):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def hashes(data: Dataset) -> dict[str, str]:
+    """Compute the SHA-256 of each split: of its pixels, then its labels.
+
+    Parameters
+    ----------
+    data : Dataset
+
+    Returns
+    -------
+    dict with the keys train, validation, test
+    """
+    result = {}
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        digest = hashlib.sha256(np.ascontiguousarray(split.pixels).data)
+        digest.update(np.ascontiguousarray(split.classes).data)
+        result[name] = digest.hexdigest()
+    return result
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write what the run was started with.
+
+    Parameters
+    ----------
+    folder : Path
+    config : Config
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
+    write_json(
+        folder / CONFIG,
+        {
+            "format": FORMAT,
+            **config.rest,
+            "settings": asdict(config.settings),
+            "dataset": {"name": config.dataset, "sha256": config.sha256},
+            "machine": config.machine,
+        },
+    )
+
+
+def read_config(folder: Path) -> Config:
+    """Read what a run was started with.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    RunFolderError
+        If the folder holds no run, or the file is damaged.
+    """
+    file = folder / CONFIG
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"{folder} is no run: {CONFIG}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunFolderError(f"{file} is damaged: {error}") from error
+    try:
+        if content.pop("format") != FORMAT:
+            raise KeyError("format")
+        settings = content.pop("settings")
+        if set(settings) != {field.name for field in fields(Settings)}:
+            raise KeyError("settings")
+        for name, default in asdict(Settings()).items():
+            if type(settings[name]) is not type(default):
+                raise TypeError(f"{name} is {settings[name]!r}")
+        dataset, machine = content.pop("dataset"), dict(content.pop("machine"))
+        return Config(
+            Settings(**settings), str(dataset["name"]), dict(dataset["sha256"]), machine, content
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"{file} is damaged, or of another version of this program: {error}"
+        ) from error
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file for people to read, whole or not at all.
+
+    Parameters
+    ----------
+    file : Path
+    content : dict
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
+    with write_atomically(file) as out:
+        out.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def checkpoint_file(path: Path, which: str | None = None) -> Path:
+    """Find the checkpoint that a user means: a file itself, or one of a run's.
+
+    Parameters
+    ----------
+    path : Path
+        A checkpoint, or the folder of a run.
+    which : str, optional
+        One of `CHECKPOINTS`, which a folder has; the last by default.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    RunFolderError
+        If there is no such file or folder, or the folder does not hold this checkpoint.
+    """
+    if path.is_dir():
+        file = path / CHECKPOINTS[which or "last"]
+        if file.exists():
+            return file
+        for other, name in CHECKPOINTS.items():
+            if (path / name).exists():
+                raise RunFolderError(
+                    f"{path} has no {file.name}, only {name}: --checkpoint {other} takes that"
+                )
+        raise RunFolderError(f"{path} is no run: there is no {file.name} in it")
+    if not path.exists():
+        raise RunFolderError(f"{path}: no such file or folder")
+    return path

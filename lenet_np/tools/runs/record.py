@@ -1,0 +1,200 @@
+"""What a run leaves in its folder, written so that a crash at any moment leaves it whole.
+
+The order decides. What a state stands for is on the disk before the state itself: first the
+histograms, then `best.npz` and the table, then `last.npz`. A run that goes on from `last.npz`
+cuts off what is later, and writes it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lenet_np.diagnostics import Diagnostics
+from lenet_np.evaluate import Evaluation
+from lenet_np.loop import State, StepMetrics
+from lenet_np.tools.runs.checkpoint import Checkpoint, save
+from lenet_np.tools.runs.events import Events
+from lenet_np.tools.runs.folder import BEST, EVENTS, HISTOGRAMS, LAST, METRICS
+from lenet_np.tools.runs.histograms import Recorder
+from lenet_np.tools.runs.start import Run
+from lenet_np.tools.runs.table import COLUMNS, metrics_row, write_table
+from lenet_np.tools.runs.tensorboard import TensorBoard, TensorBoardError
+
+SAVE_SECONDS = 30.0
+
+
+class Record:
+    """Keeps a run's folder up to date. A file that cannot be written is tried again later.
+
+    Parameters
+    ----------
+    run : Run
+        Its rows grow.
+    events : Events
+    warn : function of a str
+        Told when a file cannot be written.
+    save_every : int, optional
+        Steps between saved states within an epoch; by default `SAVE_SECONDS` pass.
+    histograms_every : int, optional
+        Steps between histograms; 0 for none, by default an epoch's.
+    tensorboard : TensorBoard, optional
+
+    Raises
+    ------
+    RunFolderError, DataError
+        If the histograms cannot be opened.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        events: Events,
+        warn: Callable[[str], None],
+        save_every: int | None = None,
+        histograms_every: int | None = None,
+        tensorboard: TensorBoard | None = None,
+    ) -> None:
+        self._run = run
+        self._events = events
+        self._warn = warn
+        self._save_every = save_every
+        self._histograms_every = histograms_every
+        self._tensorboard = tensorboard
+        parameters, optimizer = run.checkpoint.state
+        self._histograms = Recorder(run.folder, list(parameters), optimizer.step)
+        accuracies = [float(row["validation_accuracy"]) for row in run.rows]
+        # Without the file, the best of the epochs to come takes its place.
+        self._best = max(accuracies, default=-1.0) if (run.folder / BEST).exists() else -1.0
+        self._unwritten_best: Checkpoint | None = None
+        self._failing: set[str] = set()
+        self._loss_sum = run.checkpoint.loss_sum
+        self._seconds_before = run.checkpoint.seconds
+        self._since = self._saved_at = time.monotonic()
+        self.saved_step = optimizer.step
+
+    def after_step(self, state: State, metrics: StepMetrics) -> None:
+        """Count a step, and record histograms when it is time.
+
+        Parameters
+        ----------
+        state : State
+        metrics : StepMetrics
+        """
+        self._loss_sum += metrics.loss
+        step = state.optimizer.step
+        every = self._histograms_every
+        if every is None:
+            every = metrics.steps_per_epoch
+        if every and step % every == 0:
+            weights, gradients = state.parameters, metrics.gradients
+            self._histograms.append(step, weights, gradients)
+            self._attempt(HISTOGRAMS, self._histograms.flush)
+            if (board := self._tensorboard) is not None:
+                self._attempt("tensorboard", lambda: board.histograms(step, weights, gradients))
+
+    def after_epoch(
+        self, state: State, metrics: StepMetrics, validation: Evaluation, health: Diagnostics
+    ) -> None:
+        """Add the row of an epoch; it is on the disk with the next `save`.
+
+        Parameters
+        ----------
+        state : State
+        metrics : StepMetrics
+            Of the epoch's last step.
+        validation : Evaluation
+        health : Diagnostics
+        """
+        row = metrics_row(
+            metrics.epoch,
+            self._loss_sum / metrics.steps_per_epoch,
+            validation,
+            health,
+            self._seconds(),
+        )
+        self._run.rows.append(row)
+        accuracy = float(row["validation_accuracy"])
+        if accuracy > self._best:
+            self._best = accuracy
+            self._unwritten_best = Checkpoint(
+                state, self._run.settings, metrics.epoch, self._run.data.name
+            )
+        measured = {name: float(value) for name, value in row.items()}
+        self.event("epoch", **(measured | {"epoch": metrics.epoch}))
+        if (board := self._tensorboard) is not None:
+            step = state.optimizer.step
+            self._attempt("tensorboard", lambda: board.epoch(step, row, state.parameters))
+        self._loss_sum, self._seconds_before = 0.0, 0.0
+        self._since = time.monotonic()
+
+    def save_is_due(self, step: int) -> bool:
+        """Say whether it is time to save within an epoch.
+
+        Parameters
+        ----------
+        step : int
+            Steps taken since the start of the run.
+
+        Returns
+        -------
+        bool
+        """
+        if self._save_every is not None:
+            return step % self._save_every == 0
+        return time.monotonic() - self._saved_at >= SAVE_SECONDS
+
+    def save(self, state: State) -> bool:
+        """Save the state, and before it all that it stands for.
+
+        Parameters
+        ----------
+        state : State
+
+        Returns
+        -------
+        bool : whether it is on the disk. If not, the last saved state is as it was.
+        """
+        run = self._run
+
+        def write() -> None:
+            if self._unwritten_best is not None:
+                save(run.folder / BEST, self._unwritten_best)
+                self._unwritten_best = None
+            write_table(run.folder / METRICS, COLUMNS, run.rows)
+            progress = (len(run.rows), run.data.name, self._loss_sum, self._seconds())
+            save(run.folder / LAST, Checkpoint(state, run.settings, *progress))
+            self.saved_step = state.optimizer.step
+
+        self._saved_at = time.monotonic()
+        self._attempt(HISTOGRAMS, self._histograms.flush)
+        return self._attempt(LAST, write)
+
+    def event(self, name: str, **content: object) -> None:
+        """Append an event; if that fails, the run goes on.
+
+        Parameters
+        ----------
+        name : str
+        content : what JSON can hold
+        """
+        self._attempt(EVENTS, lambda: self._events.write(name, **content))
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._since
+
+    def _attempt(self, what: str, write: Callable[[], None]) -> bool:
+        """Write; say once that it fails, and once that it works again."""
+        try:
+            write()
+        except (TensorBoardError, OSError) as error:
+            if what not in self._failing:
+                self._failing.add(what)
+                strerror = getattr(error, "strerror", None)  # a WriteError says all by itself
+                reason = f"{what}: {strerror}" if strerror else error
+                self._warn(f"{reason}; training goes on, and it is tried again")
+            return False
+        if what in self._failing:
+            self._failing.remove(what)
+            self._warn(f"{what} is written again")
+        return True

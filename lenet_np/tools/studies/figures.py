@@ -1,0 +1,245 @@
+"""The pictures of the studies, drawn from their tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_np.tools.plots.style import COLOURS, MARKERS
+from lenet_np.tools.runs.table import Row
+
+
+def _figure(panels: int, width: float = 3.6, height: float = 3.4, **kwargs: Any) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # A figure of its own needs no screen and no pyplot.
+
+    figure = Figure(figsize=(0.8 + width * panels, height), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False, **kwargs)[0]
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.3)
+        panel.tick_params(labelsize=8)
+        panel.title.set_fontsize(9)
+    return figure, axes
+
+
+def _by_run(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    runs: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        runs[row["run"]].append(row)
+    return dict(runs)
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    return [float(row[name]) for row in rows]
+
+
+def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
+    """Draw the validation accuracy of each seed; its colour tells whether a class is dead."""
+    alive = 0
+    for rows in runs:
+        dead = len(rows[-1]["dead_classes"].split())
+        alive += not dead
+        axes.plot(
+            _column(rows, "epoch"),
+            _column(rows, "validation_accuracy"),
+            color=COLOURS[0] if not dead else COLOURS[1],
+            linestyle="-" if not dead else "--",
+            linewidth=1.1,
+        )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}", fontsize=9)
+    axes.set_xlabel("epoch")
+
+
+def _draw_panels(rows: Sequence[Row], key: Callable[[Row], str]) -> Any:
+    panels: dict[str, list[list[Row]]] = defaultdict(list)
+    for run in _by_run(rows).values():
+        panels[key(run[0])].append(run)
+    figure, axes = _figure(len(panels), sharey=True)
+    for panel, (title, runs) in zip(axes, panels.items(), strict=True):
+        _draw_seeds(panel, runs, title)
+    axes[0].set_ylabel("validation accuracy")
+    axes[0].plot([], [], color=COLOURS[0], label="every class is predicted")
+    axes[0].plot([], [], color=COLOURS[1], linestyle="--", label="a class never is")
+    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def long(rows: Sequence[Row]) -> Any:
+    """Draw the validation accuracy of every run; its colour tells what was minimised."""
+    figure, (axes,) = _figure(1, width=6.2, height=3.8)
+    kinds: dict[str, list[list[Row]]] = defaultdict(list)
+    for run in _by_run(rows).values():
+        first = run[0]
+        kind = "cross-entropy"
+        if first["loss"] == "zero-one":
+            kind = f"0-1 loss, {first['objective']}"
+        kinds[f"{kind}, rate {float(first['learning_rate']):.2g}"].append(run)
+    for number, (kind, runs) in enumerate(kinds.items()):
+        alive = sum(not run[-1]["dead_classes"] for run in runs)
+        for run in runs:
+            axes.plot(
+                _column(run, "epoch"),
+                _column(run, "validation_accuracy"),
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                markevery=5,
+                markersize=3.5,
+                linewidth=1.2,
+                label=f"{kind}: {alive} of {len(runs)} seeds predict every digit",
+            )
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    handles, labels = axes.get_legend_handles_labels()
+    entries = dict(zip(labels, handles, strict=True))  # one for all seeds of a kind
+    axes.legend(entries.values(), entries, frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def lottery(rows: Sequence[Row]) -> Any:
+    """Draw accuracy and dead classes over the epochs, a line for each seed."""
+    figure, (left, right) = _figure(2)
+    runs = list(_by_run(rows).values())
+    _draw_seeds(left, runs, "notebook's settings, a line for each seed")
+    left.set_ylabel("validation accuracy")
+    for number, run in enumerate(runs):
+        dead = [len(row["dead_classes"].split()) for row in run]
+        # A little apart, so that lines on one level can be told from each other.
+        shift = 0.04 * (number - len(runs) / 2)
+        right.plot(
+            _column(run, "epoch"),
+            np.add(dead, shift),
+            color=COLOURS[number % len(COLOURS)],
+            linewidth=1.1,
+        )
+    right.set_title("classes that are never predicted", fontsize=9)
+    right.set(xlabel="epoch", ylabel="number of classes")
+    right.yaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def noise(rows: Sequence[Row]) -> Any:
+    """Draw a panel for each estimator."""
+    return _draw_panels(rows, lambda row: row["estimator"])
+
+
+def cure(rows: Sequence[Row]) -> Any:
+    """Draw a panel for each learning rate."""
+    return _draw_panels(
+        rows, lambda row: f"{row['objective']}, rate {float(row['learning_rate']):.2g}"
+    )
+
+
+def best(rows: Sequence[Row]) -> Any:
+    """Draw the test accuracy of each objective over the learning rate: mean and range."""
+    figure, (axes,) = _figure(1, width=5)
+    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in _by_run(rows).values():
+        last = run[-1]
+        if not last["test_accuracy"]:
+            continue  # stopped before its last epoch
+        kind = last["loss"] if last["loss"] == "cross-entropy" else last["objective"]
+        found[kind][float(last["learning_rate"])].append(float(last["test_accuracy"]))
+    for number, (kind, accuracies) in enumerate(found.items()):
+        x = sorted(accuracies)
+        mean = np.array([np.mean(accuracies[rate]) for rate in x])
+        low = mean - [min(accuracies[rate]) for rate in x]
+        high = [max(accuracies[rate]) for rate in x] - mean
+        axes.errorbar(
+            x,
+            mean,
+            [low, high],
+            label=kind,
+            color=COLOURS[number],
+            marker=MARKERS[number],
+            capsize=3,
+        )
+    rates = sorted({rate for kind in found.values() for rate in kind})
+    axes.set_xscale("log")
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.minorticks_off()
+    axes.set(xlabel="learning rate", ylabel="test accuracy after 50 epochs")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def grid(rows: Sequence[Row]) -> Any:
+    """Draw validation accuracy over sigma and samples as a map for each objective."""
+    objectives = list(dict.fromkeys(row["objective"] for row in rows))
+    figure, axes = _figure(len(objectives), width=3.9)
+    last = [run[-1] for run in _by_run(rows).values()]
+    sigmas = sorted({float(row["sigma"]) for row in last})
+    samples = sorted({int(row["samples"]) for row in last})
+    for panel, objective in zip(axes, objectives, strict=True):
+        values = np.full((len(sigmas), len(samples)), np.nan)
+        for row in last:
+            if row["objective"] == objective:
+                place = sigmas.index(float(row["sigma"])), samples.index(int(row["samples"]))
+                values[place] = float(row["validation_accuracy"])
+        panel.grid(False)
+        panel.imshow(values, cmap="cividis", vmin=0.1, vmax=1, aspect="auto", origin="lower")
+        for (i, j), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                colour = "white" if value < 0.6 else "black"
+                panel.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=7)
+        panel.set_xticks(range(len(samples)), [str(n) for n in samples])
+        panel.set_yticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
+        panel.set_title(f"{objective}: validation accuracy after 5 epochs", fontsize=9)
+        panel.set(xlabel="samples", ylabel="sigma")
+    return figure
+
+
+def variance(rows: Sequence[Row]) -> Any:
+    """Draw each estimator's variance, relative to plain, over the epochs."""
+    objectives = list(dict.fromkeys(row["objective"] for row in rows))
+    names = list(dict.fromkeys(row["estimator"] for row in rows))
+    figure, axes = _figure(len(objectives), sharey=True)
+    for panel, objective in zip(axes, objectives, strict=True):
+        for number, name in enumerate(names):
+            own = [r for r in rows if (r["objective"], r["estimator"]) == (objective, name)]
+            panel.plot(
+                _column(own, "epoch"),
+                _column(own, "relative_variance"),
+                label=name,
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                markersize=3.5,
+                linewidth=1.2,
+            )
+        panel.set_yscale("log")
+        panel.set_title(objective, fontsize=9)
+        panel.set_xlabel("epoch")
+    axes[0].set_ylabel("variance relative to plain")
+    axes[-1].legend(frameon=False, fontsize=7, loc="lower right")
+    return figure
+
+
+FIGURES: dict[str, Callable[[Sequence[Row]], Any]] = {
+    "long": long,
+    "lottery": lottery,
+    "noise": noise,
+    "cure": cure,
+    "best": best,
+    "grid": grid,
+    "variance": variance,
+}
+
+
+def draw(study: str, rows: Sequence[Row], file: Path) -> None:
+    """Draw the figure of a study.
+
+    Parameters
+    ----------
+    study : a key of `FIGURES`
+    rows : the study's table
+    file : Path
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    FIGURES[study](rows).savefig(file, dpi=130)

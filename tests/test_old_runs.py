@@ -1,0 +1,80 @@
+"""Run folders that version 0.1.0 wrote are resumed, plotted and evaluated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_dataset
+
+from lenet_np.lenet import lenet5
+from lenet_np.tools.commands import evaluate, plot, predict, train
+from lenet_np.tools.runs import start
+from lenet_np.tools.runs.checkpoint import load
+from lenet_np.tools.runs.histograms import read_histograms
+from lenet_np.tools.runs.table import read_table
+
+OLD = Path(__file__).parent / "old_runs"
+
+
+@pytest.fixture(params=["finished", "interrupted"])
+def old(request, tmp_path, monkeypatch) -> Path:
+    """A copy of an old run, with its data set at hand."""
+    for module in (train, start, plot):
+        monkeypatch.setattr(module, "load_dataset", lambda *_: tiny_dataset())
+    monkeypatch.setattr("lenet_np.data.load_dataset", lambda *_: tiny_dataset())
+    return Path(shutil.copytree(OLD / request.param, tmp_path / request.param))
+
+
+def test_it_is_resumed_to_the_result_that_it_had(old):
+    steps = read_histograms(old)["weights"].steps.tolist()
+    assert train.main(["--resume", str(old), "--histograms-every", "2", "--quiet"]) == 0
+    was, now = (read_table(folder / "metrics.csv") for folder in (OLD / "finished", old))
+    # Another processor, another last bit: after two steps on tiny images not more than that.
+    for before, after in zip(was, now, strict=True):
+        for name in before.keys() - {"seconds"}:
+            assert float(after[name]) == pytest.approx(float(before[name]), rel=1e-3, abs=1e-3)
+    assert read_histograms(old)["weights"].steps.tolist() == sorted({*steps, 2, 4, 6})
+    summary = json.loads((old / "summary.json").read_text())
+    assert summary["steps"] == 6
+
+
+def test_more_epochs_can_be_added(old):
+    assert train.main(["--resume", str(old), "--epochs", "3", "--quiet"]) == 0
+    assert [row["epoch"] for row in read_table(old / "metrics.csv")] == ["1", "2", "3"]
+
+
+def test_every_picture_is_drawn(old, capsys):
+    assert plot.main([str(old), "--out", str(old / "plots")]) == 0
+    assert capsys.readouterr().err == ""
+    names = "classes confusion curves features histograms-gradients histograms-weights"
+    drawn = [file.stem for file in sorted((old / "plots").iterdir())]
+    assert drawn == names.split()
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_it_is_evaluated(old, which, capsys):
+    words = [str(old), "--split", "validation", "--checkpoint", which, "--json"]
+    assert evaluate.main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["accuracy"] == pytest.approx(10 / 60)
+
+
+def test_its_network_reads_pictures(old, tmp_path, capsys):
+    from PIL import Image
+
+    Image.fromarray(tiny_dataset().test.pixels[0]).save(tmp_path / "digit.png")
+    assert predict.main([str(old), str(tmp_path / "digit.png")]) == 0
+
+
+def test_every_number_comes_back_bit_for_bit(old):
+    checkpoint = load(old / "last.npz", lenet5())
+    with np.load(old / "last.npz", allow_pickle=False) as file:
+        for name, value in checkpoint.state.parameters.items():
+            np.testing.assert_array_equal(value, file[f"parameters/{name}"])
+    for kind in read_histograms(old).values():
+        for counts in kind.counts.values():
+            assert (counts.sum(axis=1) == counts[0].sum()).all()
