@@ -6,14 +6,15 @@ arXiv 1703.03864, section 2):
 
     dJ/dl = E[F(l + sigma eps) eps] / sigma
 
-Here l are the logits of one example. Drawing the noise and using it are two functions: given the
-noise, the estimate is an ordinary function that can be checked to the last digit.
+Here l are the logits of one example. An estimate takes four steps: draw the noise, evaluate F,
+weigh the samples, apply the weights to the noise. Given the noise, all that follows is an
+ordinary function that can be checked to the last digit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +25,21 @@ from lenet_np.ops import Array
 
 
 class Estimate(NamedTuple):
-    """What the samples say about each example of a batch."""
+    """What is known of each example of a batch."""
 
     loss: Array  # (N,), estimate of J
     gradient: Array  # (K, N), estimate of dJ/dlogits
+
+
+class Weights(NamedTuple):
+    """How much the noise of each sample counts: g = sum_i w_i eps_i / (divisor sigma)."""
+
+    values: Array  # w, (n, N)
+    divisor: float
+
+
+#: A function of F (n, N) alone: it does not matter what the noise was added to.
+Weighing = Callable[[Array], Weights]
 
 
 def sample_noise(
@@ -37,7 +49,7 @@ def sample_noise(
     batch: int,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Draw eps ~ N(0, I), independent for every class, sample and example.
+    """Draw eps ~ N(0, I), independent for every class, sample and example: (K, n, N).
 
     eps_1 = sqrt(-2 log u) cos(2 pi v),  eps_2 = sqrt(-2 log u) sin(2 pi v)
 
@@ -48,17 +60,6 @@ def sample_noise(
     where N(0, 1) has 8e-9 of its mass.
 
     Source: Box & Muller 1958, A Note on the Generation of Random Normal Deviates.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    classes, samples, batch : int
-        K, n and N.
-    dtype : float32 or float64
-
-    Returns
-    -------
-    (K, n, N)
     """
     shape = (classes, samples, batch)
     count = math.prod(shape)
@@ -71,48 +72,20 @@ def sample_noise(
 
 
 def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Array:
-    """Evaluate the loss at every noisy copy of the logits: F_i = F(l + sigma eps_i).
+    """Evaluate the loss at every noisy copy of the logits: F_i = F(l + sigma eps_i), (n, N).
 
-    Parameters
-    ----------
-    loss : function of (logits (K, n, N), labels (K, 1, N)) giving (n, N)
-        Any loss of the logits, differentiable or not.
-    logits : (K, N)
-    labels : (K, N), one-hot
-    noise : (K, n, N), same dtype as the logits
-    sigma : float
-        Standard deviation of the blur, in units of the logits.
-
-    Returns
-    -------
-    (n, N); NaN for an example with a logit that is not finite.
-
-    Raises
-    ------
-    ValueError
-        If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
+    The loss is any function of logits (K, n, N) and one-hot labels (K, 1, N), differentiable or
+    not. Its values come back in the dtype of the logits, NaN for an example with a logit that is
+    not finite. ValueError if it does not give (n, N) numbers, and as `perturb` does.
     """
-    perturbed = perturb(logits, noise, sigma)
-    return nan_where_not_finite(logits, loss(perturbed, labels[:, np.newaxis]))
+    values = loss(perturb(logits, noise, sigma), labels[:, np.newaxis])
+    return _checked(values, noise.shape[1:], logits, "n, N")
 
 
 def perturb(logits: Array, noise: Array, sigma: float) -> Array:
-    """Make the noisy copies of the logits: l + sigma eps_i.
+    """Make the noisy copies of the logits: l + sigma eps_i, (K, n, N), sigma in units of logits.
 
-    Parameters
-    ----------
-    logits : (K, N)
-    noise : (K, n, N), same dtype as the logits
-    sigma : float
-
-    Returns
-    -------
-    (K, n, N)
-
-    Raises
-    ------
-    ValueError
-        If sigma is not a positive number, there is no sample, or shapes or dtypes differ.
+    ValueError if sigma is not a positive number, there is no sample, or shapes or dtypes differ.
     """
     scale = noise_scale(sigma, logits)
     classes, batch = logits.shape
@@ -127,17 +100,22 @@ def perturb(logits: Array, noise: Array, sigma: float) -> Array:
     return perturbed
 
 
+def _checked(values: Any, shape: tuple[int, ...], logits: Array, axes: str) -> Array:
+    """Check what a loss has given: a wrong shape would be a wrong gradient in silence."""
+    is_array = isinstance(values, np.ndarray | np.generic)
+    if not is_array or values.shape != shape or values.dtype.kind not in "biuf":
+        found = f"shape {values.shape} in {values.dtype}" if is_array else type(values).__name__
+        raise ValueError(
+            f"the loss must give numbers of shape ({axes}) = {shape}, one for each sample and "
+            f"example; it gave {found}"
+        )
+    return nan_where_not_finite(logits, values.astype(logits.dtype, copy=False))
+
+
 def nan_where_not_finite(logits: Array, values: Array) -> Array:
-    """Put NaN where a logit of the example is not finite: no number is better than a wrong one.
+    """Put NaN into values (..., N) where a logit of the example is not finite.
 
-    Parameters
-    ----------
-    logits : (K, N)
-    values : (..., N)
-
-    Returns
-    -------
-    (..., N), same dtype.
+    No number is better than a wrong one.
     """
     finite = np.isfinite(logits).all(axis=0)
     return values if finite.all() else np.where(finite, values, values.dtype.type(np.nan))
@@ -151,50 +129,35 @@ def estimate_gradient(
     g = (1/n) sum_i F(l + sigma eps_i) eps_i / sigma
 
     Unbiased for every n; the cost is n evaluations of the loss, and none of the network. This is
-    the notebook's estimator; `lenet_np.estimators` has others for the same samples.
+    the notebook's estimator; `lenet_np.estimators` weighs the same samples in other ways.
+    Arguments and errors are those of `evaluate_samples`.
     Source: Salimans et al. 2017 (arXiv 1703.03864), section 2.
-
-    Parameters
-    ----------
-    loss, logits, labels, noise, sigma
-        As in `evaluate_samples`.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    ValueError
-        As `evaluate_samples` does.
     """
     values = evaluate_samples(loss, logits, labels, noise, sigma)  # F, (n, N)
     gradient = (noise * values).mean(axis=1) / noise_scale(sigma, logits)
     return Estimate(values.mean(axis=0), gradient)
 
 
+def estimate_weighed(
+    weigh: Weighing, loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
+) -> Estimate:
+    """Estimate a gradient in the four steps, with any weights: g = sum_i w_i eps_i / sigma.
+
+    With w = F/n it is `estimate_gradient`.
+    """
+    values = evaluate_samples(loss, logits, labels, noise, sigma)
+    weights, divisor = weigh(values)
+    gradient = (noise * weights).sum(axis=1) / divisor / noise_scale(sigma, logits)
+    return Estimate(values.mean(axis=0), nan_where_not_finite(logits, gradient))
+
+
 def estimate_gradient_one_by_one(
     loss: Loss, logits: Array, labels: Array, noise: Iterable[Array], sigma: float
 ) -> Estimate:
-    """Estimate the same gradient sample by sample, in constant memory.
+    """Estimate the gradient of `estimate_gradient` sample by sample, in constant memory.
 
-    The sums of F and F eps are all that is kept, so ``noise`` may be a generator that draws each
-    sample when it is asked for.
-
-    Parameters
-    ----------
-    loss, logits, labels, sigma
-        As in `estimate_gradient`; the loss is called with logits (K, N).
-    noise : iterable of (K, N)
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    ValueError
-        As `estimate_gradient` does.
+    The sums of F and F eps are all that is kept, so the noise may be a generator that draws each
+    sample (K, N) when it is asked for. The loss is called with logits and labels (K, N).
     """
     scale = noise_scale(sigma, logits)
     loss_sum = np.zeros_like(logits[0])
@@ -204,35 +167,17 @@ def estimate_gradient_one_by_one(
         if eps.shape != logits.shape:
             raise ValueError(f"each sample must have shape {logits.shape}, got {eps.shape}")
         _check_dtype(eps, logits)
-        value = loss(logits + eps * scale, labels)
+        value = _checked(loss(logits + eps * scale, labels), logits.shape[1:], logits, "N,")
         loss_sum += value
         gradient_sum += value * eps
         samples += 1
     if samples == 0:
         raise ValueError("no estimate without a sample: the noise was empty")
-    return Estimate(
-        nan_where_not_finite(logits, loss_sum / samples),
-        nan_where_not_finite(logits, gradient_sum / samples / scale),
-    )
+    return Estimate(loss_sum / samples, gradient_sum / samples / scale)
 
 
 def noise_scale(sigma: float, logits: Array) -> np.floating[Any]:
-    """Give sigma the dtype of the logits, in which it must still be a positive number.
-
-    Parameters
-    ----------
-    sigma : float
-    logits : any shape
-
-    Returns
-    -------
-    NumPy scalar
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
+    """Give sigma the dtype of the logits; ValueError if it is not a positive number in it."""
     with np.errstate(over="ignore"):
         scale: np.floating[Any] = logits.dtype.type(sigma)
     if not (np.isfinite(scale) and scale > 0):

@@ -15,53 +15,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lenet_np.es import (
     Estimate,
-    estimate_gradient,
-    evaluate_samples,
+    Weighing,
+    Weights,
+    estimate_weighed,
     nan_where_not_finite,
-    noise_scale,
     perturb,
     sample_noise,
 )
 from lenet_np.losses import Loss, predict, zero_one_loss
 from lenet_np.ops import Array
 
-#: Draws noise (K, n, N): (rng, classes, samples, batch, dtype).
+#: Draws noise (K, n, N): (rng, classes, samples, batch, dtype), as `es.sample_noise` does.
 Draw = Callable[[np.random.Generator, int, int, int, DTypeLike], Array]
 #: Estimates from (loss, logits (K, N), labels (K, N), noise (K, n, N), sigma).
 EstimateFunction = Callable[[Loss, Array, Array, Any, float], Estimate]
 
 OBJECTIVES = ("error", "log-success")
 
-
-class Requirement(NamedTuple):
-    """What an estimator asks of the number of samples."""
-
-    text: str
-    is_met: Callable[[int], bool]
-
-    def check(self, samples: int) -> None:
-        """Raise ValueError if the number of samples will not do."""
-        if not self.is_met(samples):
-            raise ValueError(f"{self.text}, got {samples}")
-
-
-AT_LEAST_ONE = Requirement("takes at least one sample", lambda n: n >= 1)
-AT_LEAST_TWO = Requirement("comparing samples takes at least two of them", lambda n: n >= 2)
-EVEN = Requirement(
+#: What an estimator asks of the number of samples: in words, and as a test.
+Requirement = tuple[str, Callable[[int], bool]]
+AT_LEAST_ONE: Requirement = ("takes at least one sample", lambda n: n >= 1)
+AT_LEAST_TWO: Requirement = ("comparing samples takes at least two of them", lambda n: n >= 2)
+EVEN: Requirement = (
     "antithetic samples come in pairs: takes an even number",
     lambda n: n >= 2 and n % 2 == 0,
 )
-POWER_OF_TWO = Requirement(
+POWER_OF_TWO: Requirement = (
     "a Sobol sequence is balanced for a power of two: takes 1, 2, 4, ..., 128, 256, ...",
     lambda n: n >= 1 and n & (n - 1) == 0,
 )
+
+
+def require(requirement: Requirement, samples: int) -> None:
+    """Raise ValueError if the number of samples will not do."""
+    text, is_met = requirement
+    if not is_met(samples):
+        raise ValueError(f"{text}, got {samples}")
 
 
 # --- ways of drawing the noise ------------------------------------------------------------------
@@ -74,16 +71,8 @@ def antithetic_noise(
     batch: int,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Draw n/2 samples and take each with its negative: the noise then sums to zero exactly.
-
-    Parameters and returns: as in `es.sample_noise`.
-
-    Raises
-    ------
-    ValueError
-        If n is odd.
-    """
-    EVEN.check(samples)
+    """Draw n/2 samples and take each with its negative: the noise then sums to zero exactly."""
+    require(EVEN, samples)
     half = sample_noise(rng, classes, samples // 2, batch, dtype)
     return np.concatenate([half, -half], axis=1)
 
@@ -101,8 +90,6 @@ def orthogonal_noise(
     Gram-Schmidt turns K Gaussian vectors into a uniformly random orthonormal frame (the Q of a QR
     decomposition whose R has a positive diagonal); the lengths of other Gaussian vectors give
     each its norm back. Source: Choromanski et al. 2018 (arXiv 1804.02395).
-
-    Parameters and returns: as in `es.sample_noise`.
     """
     blocks = -(-samples // classes)
     vectors = sample_noise(rng, classes, classes * blocks, batch, np.float64)
@@ -130,20 +117,12 @@ def sobol_noise(
 
     The scrambled points are uniform on (0, 1)^K, each by itself. All examples share the
     scrambling, and a digital shift of its own for each makes them uncorrelated. Phi⁻¹ makes the
-    points normal.
-    Source: Owen 1997, Monte Carlo variance of scrambled net quadrature.
-
-    Parameters and returns: as in `es.sample_noise`.
-
-    Raises
-    ------
-    ValueError
-        If n is not a power of two: only then is the sequence balanced.
+    points normal. Source: Owen 1997, Monte Carlo variance of scrambled net quadrature.
     """
     from scipy.special import ndtri
     from scipy.stats.qmc import Sobol  # Heavy, and needed by this estimator alone.
 
-    POWER_OF_TWO.check(samples)
+    require(POWER_OF_TWO, samples)
     bits = 30
     points = Sobol(classes, scramble=True, bits=bits, seed=rng).random(samples)
     digits = (points * 2**bits).astype(np.uint32).T[:, :, np.newaxis]
@@ -152,80 +131,54 @@ def sobol_noise(
     return np.asarray(ndtri(uniform), dtype=dtype)
 
 
-# --- ways of weighing it: any loss --------------------------------------------------------------
+# --- ways of weighing it: functions of F (n, N) alone -------------------------------------------
 
 
-def leave_one_out(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Estimate:
+def plain(values: Array) -> Weights:
+    """Take each sample as it is: w_i = F_i / n."""
+    return Weights(values, len(values))
+
+
+def leave_one_out(values: Array) -> Weights:
     """Compare each sample with the mean of all others: what all share teaches nothing.
 
-    g = sum_i (F_i - mean F) eps_i / ((n - 1) sigma)
+    w_i = (F_i - mean F) / (n - 1)
 
     The same as subtracting from each F_i the mean of the others. Unbiased for independent samples,
     and for orthogonal ones, where the sign of each is free.
     Source: Kool et al. 2019, Buy 4 REINFORCE samples, get a baseline for free!
-
-    Parameters and returns: as in `es.estimate_gradient`.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two samples, and as `es.evaluate_samples` does.
     """
-    samples = noise.shape[1]
-    AT_LEAST_TWO.check(samples)
-    values = evaluate_samples(loss, logits, labels, noise, sigma)
-    mean = values.mean(axis=0)
-    centred = values - mean
-    gradient = (noise * centred).sum(axis=1) / ((samples - 1) * noise_scale(sigma, logits))
-    return Estimate(mean, gradient)
+    require(AT_LEAST_TWO, len(values))
+    return Weights(values - values.mean(axis=0), len(values) - 1)
 
 
-def log_success(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Estimate:
-    """Estimate the gradient of -log P: the mean noise of all samples minus that of the successes.
+def log_success(values: Array) -> Weights:
+    """Weigh for the gradient of -log P: the noise of all samples less that of the successes.
 
-    g = (mean over all of eps - mean over the successes of eps) / sigma,   0 without a success
+    w_i = 1/n - success_i / number of successes,   0 without a success
 
     Without the first mean it is unbiased for the gradient of -log P truncated after n terms of
     its series, sum_{k=1..n} (1 - P)^k / k. The first mean takes away the noise where nearly all
     succeed; left out where none does, it costs one term of the series: n - 1 are left. It equals
-    `leave_one_out` divided by the share of successes, times (n - 1)/n.
-    Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
-
-    Parameters and returns: as in `es.estimate_gradient`; the loss returned is still J.
-
-    Raises
-    ------
-    ValueError
-        If the loss takes other values than 0 and 1, and as `es.evaluate_samples` does.
+    `leave_one_out` divided by the share of successes, times (n - 1)/n. ValueError if F takes other
+    values than 0 and 1. Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
     """
-    values = evaluate_samples(loss, logits, labels, noise, sigma)
     if not np.isin(values[np.isfinite(values)], (0, 1)).all():
         raise ValueError(
             "log-success counts successes: the loss must be 0 or 1 for every sample, "
             "as the 0-1 loss is"
         )
-    mean = values.mean(axis=0)
     success = 1 - values
     count = success.sum(axis=0)
     # Without a success there is no signal, and the mean of all is nothing but noise.
-    weight = 1 / values.dtype.type(noise.shape[1]) - success / np.maximum(count, 1)
-    weight *= count > 0
-    gradient = (noise * weight).sum(axis=1) / noise_scale(sigma, logits)
-    return Estimate(mean, nan_where_not_finite(logits, gradient))
+    weights = 1 / values.dtype.type(len(values)) - success / np.maximum(count, 1)
+    return Weights(weights * (count > 0), 1)
 
 
-def leave_one_out_log_success(
-    loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
-) -> Estimate:
-    """Divide `leave_one_out` by the share of successes; 0 without one.
-
-    Parameters, returns and raises: as in `leave_one_out` and `log_success`.
-    """
-    samples = noise.shape[1]
-    AT_LEAST_TWO.check(samples)
-    estimate = log_success(loss, logits, labels, noise, sigma)
-    factor = logits.dtype.type(samples / (samples - 1))
-    return Estimate(estimate.loss, factor * estimate.gradient)
+def leave_one_out_log_success(values: Array) -> Weights:
+    """Divide `leave_one_out` by the share of successes; 0 without one."""
+    require(AT_LEAST_TWO, len(values))
+    return Weights(log_success(values).values, (len(values) - 1) / len(values))
 
 
 # --- those that know the argmax -----------------------------------------------------------------
@@ -240,22 +193,15 @@ def rao_blackwell(loss: Loss, logits: Array, labels: Array, noise: Array, sigma:
         J = mean Phi(c),  g_y = - mean phi(c) / sigma,  g_j = mean phi(c) [j holds M] / sigma
 
     Unbiased, as conditioning on part of the noise always is, and bounded; the gradient of each
-    example sums to zero.
+    example sums to zero. ValueError if the loss is not the 0-1 loss.
     Source: Casella & Robert 1996, Rao-Blackwellisation of sampling schemes.
-
-    Parameters and returns: as in `es.estimate_gradient`.
-
-    Raises
-    ------
-    ValueError
-        If the loss is not the 0-1 loss, and as `es.evaluate_samples` does.
     """
     from scipy.special import ndtr
 
-    scale, c, holds = _integrate_label(loss, logits, labels, noise, sigma)
+    c, holds = _integrate_label(loss, logits, labels, noise, sigma)
     density = np.exp(-(c**2) / 2) / np.sqrt(2 * np.pi)  # phi(c)
     gradient = (holds * density).mean(axis=1) - labels * density.mean(axis=0)
-    return _estimate(logits, ndtr(c).mean(axis=0), gradient / scale)
+    return _estimate(logits, ndtr(c).mean(axis=0), gradient / sigma)
 
 
 def rao_blackwell_log_success(
@@ -264,31 +210,29 @@ def rao_blackwell_log_success(
     """Divide `rao_blackwell` by its own estimate of P, mean Phi(-c), which is never zero.
 
     However small P is: numerator and denominator are brought to one scale before they are formed.
-
-    Parameters, returns and raises: as in `rao_blackwell`.
     """
     from scipy.special import log_ndtr, ndtr
 
-    scale, c, holds = _integrate_label(loss, logits, labels, noise, sigma)
+    c, holds = _integrate_label(loss, logits, labels, noise, sigma)
     log_success = log_ndtr(-c)
     top = log_success.max(axis=0)
     weight = np.exp(-(c**2) / 2 - np.log(2 * np.pi) / 2 - top)  # phi(c), scaled
     weight /= np.exp(log_success - top).sum(axis=0)
     gradient = (holds * weight).sum(axis=1) - labels * weight.sum(axis=0)
-    return _estimate(logits, ndtr(c).mean(axis=0), gradient / scale)
+    return _estimate(logits, ndtr(c).mean(axis=0), gradient / sigma)
 
 
 def _integrate_label(
     loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
-) -> tuple[float, NDArray[np.float64], NDArray[np.bool_]]:
-    """Give sigma, c (n, N) in float64, and which rival holds the maximum (K, n, N)."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Give c (n, N) in float64, and which rival holds the maximum (K, n, N)."""
     _require_zero_one("rao-blackwell", loss)
     logits = np.where(np.isfinite(logits), logits, 0)  # NaN comes back in `_estimate`
     rivals = perturb(logits, noise, sigma)
     rivals[np.broadcast_to(labels[:, np.newaxis] > 0, rivals.shape)] = -np.inf
     c = (rivals.max(axis=0).astype(np.float64) - (labels * logits).sum(axis=0)) / sigma
     classes = np.arange(len(logits), dtype=np.uint8).reshape(-1, 1, 1)
-    return sigma, c, predict(rivals) == classes
+    return c, predict(rivals) == classes
 
 
 def _estimate(logits: Array, loss: NDArray[np.float64], gradient: NDArray[np.float64]) -> Estimate:
@@ -330,32 +274,39 @@ def _require_zero_one(name: str, loss: Loss) -> None:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How to draw the noise, and how to weigh it for each objective.
-
-    Parameters
-    ----------
-    draw : function of (rng, classes, samples, batch, dtype), or None if no noise is needed
-    objectives : dict from the names in `OBJECTIVES` to functions like `es.estimate_gradient`
-    samples : Requirement
-    """
+    """How to draw the noise, None if no noise is needed, and how to estimate each objective."""
 
     draw: Draw | None
-    objectives: dict[str, EstimateFunction]
+    objectives: dict[str, EstimateFunction]  # by the names in `OBJECTIVES`
     samples: Requirement = AT_LEAST_ONE
 
+    def check_samples(self, samples: int, objective: str) -> None:
+        """Raise ValueError, with the reason, where it cannot work with this number of samples."""
+        require(self.samples, samples)
+        if self.objectives is PLAIN and objective == "log-success" and samples == 1:
+            raise ValueError(
+                "log-success compares the successes with all samples: with a single sample its "
+                "gradient is always zero, takes at least 2"
+            )
 
-_PLAIN: dict[str, EstimateFunction] = {"error": estimate_gradient, "log-success": log_success}
-_CENTRED: dict[str, EstimateFunction] = {
-    "error": leave_one_out,
-    "log-success": leave_one_out_log_success,
-}
+
+def weighed(error: Weighing, log_success: Weighing) -> dict[str, EstimateFunction]:
+    """Make estimates for both objectives from ways of weighing."""
+    return {
+        "error": partial(estimate_weighed, error),
+        "log-success": partial(estimate_weighed, log_success),
+    }
+
+
+PLAIN = weighed(plain, log_success)
+CENTRED = weighed(leave_one_out, leave_one_out_log_success)
 
 ESTIMATORS = {
-    "plain": Estimator(sample_noise, _PLAIN),
-    "leave-one-out": Estimator(sample_noise, _CENTRED, AT_LEAST_TWO),
-    "antithetic": Estimator(antithetic_noise, _PLAIN, EVEN),
-    "orthogonal": Estimator(orthogonal_noise, _CENTRED, AT_LEAST_TWO),
-    "sobol": Estimator(sobol_noise, _PLAIN, POWER_OF_TWO),
+    "plain": Estimator(sample_noise, PLAIN),
+    "leave-one-out": Estimator(sample_noise, CENTRED, AT_LEAST_TWO),
+    "antithetic": Estimator(antithetic_noise, PLAIN, EVEN),
+    "orthogonal": Estimator(orthogonal_noise, CENTRED, AT_LEAST_TWO),
+    "sobol": Estimator(sobol_noise, PLAIN, POWER_OF_TWO),
     "rao-blackwell": Estimator(
         sample_noise, {"error": rao_blackwell, "log-success": rao_blackwell_log_success}
     ),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.es import Estimate
-from lenet_np.estimators import ESTIMATORS, OBJECTIVES
+from lenet_np.estimators import ESTIMATORS
 from lenet_np.layers import Sequential
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.optim import Adam, AdamState
-from lenet_np.routes import ROUTES, LossAndGradients, add_parts
+from lenet_np.routes import ROUTES, LossAndGradients, LossAtLogits, add_parts
 from lenet_np.seeds import generator
-from lenet_np.settings import Settings
+from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import default_threads, one_blas_thread
 
 #: Images that one thread works on. A fixed number, not the minibatch divided by the threads: so
@@ -29,6 +30,13 @@ from lenet_np.threads import default_threads, one_blas_thread
 PART_SIZE = 64
 #: Minibatches that are prepared ahead of the one in work.
 AHEAD = 2
+
+
+class State(NamedTuple):
+    """All that a run needs to go on: everything else follows from the settings."""
+
+    parameters: Parameters
+    optimizer: AdamState
 
 
 class StepMetrics(NamedTuple):
@@ -54,17 +62,7 @@ class DivergedError(ArithmeticError):
 
 
 def initial_state(network: Sequential, settings: Settings) -> State:
-    """Draw Glorot-uniform weights and start Adam.
-
-    Parameters
-    ----------
-    network : Sequential
-    settings : Settings
-
-    Returns
-    -------
-    State
-    """
+    """Draw Glorot-uniform weights and start Adam."""
     parameters = network.init(generator(settings.seed, "weights"))
     return State(parameters, Adam(settings.learning_rate).init(parameters))
 
@@ -79,79 +77,117 @@ def train(
     """Train step by step, yielding after each: the caller prints, evaluates, saves and stops.
 
     The shuffle is a function of (seed, epoch) and the noise of (seed, step), so a run that goes
-    on from a saved state takes the very steps it would have taken without the pause. The parts of
-    a minibatch are worked on side by side, and the noise of later steps is drawn meanwhile.
-
-    Parameters
-    ----------
-    network : Sequential
-    data : Split
-        The training images.
-    settings : Settings
-    state : State, optional
-        Where to go on from; a new `initial_state` by default.
-    threads : int, optional
-        By default one for each core. The results do not depend on it. The threads end with the
-        generator: who stops early should ``close()`` it.
-
-    Yields
-    ------
-    (State, StepMetrics)
-
-    Raises
-    ------
-    ValueError
-        If a setting makes no sense for these data.
-    DivergedError
-        If the loss or a parameter is no longer finite.
+    on from a saved state takes the very steps it would have taken without the pause. The results
+    do not depend on the number of threads, by default one for each core. The threads end with the
+    generator: close() it to stop early. SettingError if the batch size is more than the data;
+    DivergedError if the loss or a parameter is no longer finite.
     """
-    _check_settings(settings, len(data))
+    if settings.batch_size > len(data):
+        raise SettingError(
+            "batch_size",
+            f"takes 1 to {len(data)}, the number of training images, got {settings.batch_size}",
+        )
     optimizer = Adam(settings.learning_rate)
     state = state or initial_state(network, settings)
-    steps_per_epoch = -(-len(data) // settings.batch_size)
-    plan = _plan(len(data), steps_per_epoch, state.optimizer.step, settings)
-    with ThreadPoolExecutor(default_threads() if threads is None else threads) as pool:
-        ahead = deque(pool.submit(prepare, data, settings, *p) for p in islice(plan, AHEAD))
-        while ahead:
-            parts = ahead.popleft().result()
-            with one_blas_thread():
-                working = [
-                    pool.submit(loss_and_gradients, network, state.parameters, part, settings)
-                    for part in parts
-                ]
-                # Behind the parts in the queue: this is for threads that have nothing else to do.
-                ahead.extend(pool.submit(prepare, data, settings, *p) for p in islice(plan, 1))
-                loss, gradients = add_parts([part.result() for part in working])
-            epoch, step = divmod(state.optimizer.step, steps_per_epoch)
+    steps_per_epoch = settings.steps_per_epoch(len(data))
+    with Workers(network, data, settings, state.optimizer.step, threads) as workers:
+        for step, parts in workers.minibatches():
+            loss, gradients = workers.loss_and_gradients(state.parameters, parts)
             state = State(*optimizer.update(state.parameters, gradients, state.optimizer))
+            epoch, step_of_epoch = divmod(step, steps_per_epoch)
             metrics = StepMetrics(
-                epoch + 1, step + 1, steps_per_epoch, float(loss.mean()), gradients
+                epoch + 1, step_of_epoch + 1, steps_per_epoch, float(loss.mean()), gradients
             )
             _check_finite(state, metrics)
             yield state, metrics
 
 
-def _check_settings(settings: Settings, examples: int) -> None:
-    for name, known in (
-        ("loss", ("zero-one", "cross-entropy")),
-        ("route", tuple(ROUTES)),
-        ("estimator", tuple(ESTIMATORS)),
-        ("objective", OBJECTIVES),
-    ):
-        if getattr(settings, name) not in known:
-            raise ValueError(f"{name} is one of {known}, got {getattr(settings, name)!r}")
-    ESTIMATORS[settings.estimator].samples.check(settings.samples)
-    if not 1 <= settings.batch_size <= examples:
-        raise ValueError(
-            f"the batch size must be 1 to {examples}, the number of training images; "
-            f"got {settings.batch_size}"
+def loss_and_gradients(
+    network: Sequential, parameters: Parameters, part: Part, settings: Settings
+) -> LossAndGradients:
+    """Compute the loss of each example of a part, and the gradients of their sum."""
+    images, labels, noise = part
+    route = ROUTES[settings.route if settings.loss == "zero-one" else "taylor"]
+    # An overflow is reported once, as a divergence, and not as NumPy's warnings.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return route(network, parameters, images, labels, loss_at_logits(settings, noise))
+
+
+def loss_at_logits(settings: Settings, noise: Array | None) -> LossAtLogits:
+    """Give the loss that the settings name, with its gradient or an estimate of it."""
+    if settings.loss == "cross-entropy":
+        return lambda logits, labels: Estimate(
+            cross_entropy(logits, labels), cross_entropy_gradient(logits, labels)
         )
+    estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
+    return lambda logits, labels: estimate(zero_one_loss, logits, labels, noise, settings.sigma)
 
 
-def _plan(
-    examples: int, steps_per_epoch: int, first_step: int, settings: Settings
+def _check_finite(state: State, metrics: StepMetrics) -> None:
+    where = f"at step {metrics.step} of epoch {metrics.epoch}"
+    if not np.isfinite(metrics.loss):
+        raise DivergedError(f"the loss is {metrics.loss} {where}")
+    for name, value in state.parameters.items():
+        if not np.isfinite(value).all():
+            raise DivergedError(f"{name} is no longer finite {where}")
+
+
+# --- who does the work --------------------------------------------------------------------------
+
+
+class Workers(AbstractContextManager["Workers"]):
+    """Threads that work on the parts of a minibatch side by side, and meanwhile prepare the next.
+
+    ``first_step`` counts the steps that were taken before.
+    """
+
+    def __init__(
+        self,
+        network: Sequential,
+        data: Split,
+        settings: Settings,
+        first_step: int,
+        threads: int | None = None,
+    ) -> None:
+        self._teach = partial(loss_and_gradients, network)
+        self._settings = settings
+        self._prepare = partial(prepare, data, settings)
+        self._plan = plan(len(data), first_step, settings)
+        self._pool = ThreadPoolExecutor(default_threads() if threads is None else threads)
+        self._ahead: deque[tuple[int, Future[list[Part]]]] = deque()
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def minibatches(self) -> Iterator[tuple[int, list[Part]]]:
+        """Yield each minibatch as (steps taken before it, its parts)."""
+        for _ in range(AHEAD):
+            self._prepare_one_more()
+        while self._ahead:
+            step, parts = self._ahead.popleft()
+            yield step, parts.result()
+
+    def loss_and_gradients(self, parameters: Parameters, parts: list[Part]) -> LossAndGradients:
+        """Compute the loss of each example of a minibatch, and the gradients of their sum."""
+        with one_blas_thread():
+            work = [
+                self._pool.submit(self._teach, parameters, part, self._settings) for part in parts
+            ]
+            # Behind the parts in the queue: this is for threads that have nothing else to do.
+            self._prepare_one_more()
+            return add_parts([part.result() for part in work])
+
+    def _prepare_one_more(self) -> None:
+        for step, indices in self._plan:
+            self._ahead.append((step, self._pool.submit(self._prepare, step, indices)))
+            return
+
+
+def plan(
+    examples: int, first_step: int, settings: Settings
 ) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
     """List the steps still to take, each with the indices of its minibatch."""
+    steps_per_epoch = settings.steps_per_epoch(examples)
     for epoch in range(first_step // steps_per_epoch, settings.epochs):
         order = generator(settings.seed, "shuffle", epoch).permutation(examples)
         for step in range(max(first_step, epoch * steps_per_epoch), (epoch + 1) * steps_per_epoch):
@@ -162,19 +198,10 @@ def _plan(
 def prepare(
     data: Split, settings: Settings, step: int, indices: NDArray[np.integer[Any]]
 ) -> list[Part]:
-    """Gather a minibatch, draw its noise, and divide both into parts.
+    """Gather a minibatch, draw its noise, and divide both into parts of `PART_SIZE` images.
 
-    Parameters
-    ----------
-    data : Split
-    settings : Settings
-    step : int
-        Steps taken before this one; the noise is a function of (seed, step).
-    indices : (N,) integers
-
-    Returns
-    -------
-    list of Part, of `PART_SIZE` images each; the last may be smaller.
+    The noise is a function of (seed, step), the steps taken before this one. The last part may be
+    smaller.
     """
     noise = None
     draw = ESTIMATORS[settings.estimator].draw
@@ -187,51 +214,3 @@ def prepare(
         images, labels = gather(data, indices[here])
         parts.append(Part(images, labels, None if noise is None else noise[:, :, here]))
     return parts
-
-
-def loss_and_gradients(
-    network: Sequential, parameters: Parameters, part: Part, settings: Settings
-) -> LossAndGradients:
-    """Compute the loss of each example of a part, and the gradients of their sum.
-
-    Parameters
-    ----------
-    network : Sequential
-    parameters : dict from `Sequential.init` or training
-    part : Part
-    settings : Settings
-
-    Returns
-    -------
-    LossAndGradients
-    """
-    images, labels, noise = part
-    # An overflow is reported once, as a divergence, and not as NumPy's warnings.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if settings.loss == "cross-entropy":
-            logits, caches = network.forward(parameters, images)
-            _, gradients = network.backward(cross_entropy_gradient(logits, labels), caches)
-            return LossAndGradients(cross_entropy(logits, labels), gradients)
-
-        estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
-
-        def estimator(logits: Array, labels: Array) -> Estimate:
-            return estimate(zero_one_loss, logits, labels, noise, settings.sigma)
-
-        return ROUTES[settings.route](network, parameters, images, labels, estimator)
-
-
-def _check_finite(state: State, metrics: StepMetrics) -> None:
-    where = f"at step {metrics.step} of epoch {metrics.epoch}"
-    if not np.isfinite(metrics.loss):
-        raise DivergedError(f"the loss is {metrics.loss} {where}")
-    for name, value in state.parameters.items():
-        if not np.isfinite(value).all():
-            raise DivergedError(f"{name} is no longer finite {where}")
-
-
-class State(NamedTuple):
-    """All that a run needs to go on: everything else follows from the settings."""
-
-    parameters: Parameters
-    optimizer: AdamState

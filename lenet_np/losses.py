@@ -19,66 +19,41 @@ Loss = Callable[[Array, Array], Array]
 
 
 def predict(logits: Array) -> NDArray[np.uint8]:
-    """Name the class of the largest logit: argmax over the first axis; the first one on ties.
+    """Name the class of the largest logit: argmax over the first axis, the first one on ties.
 
-    Where a logit is NaN the answer means nothing: check first.
-
-    Parameters
-    ----------
-    logits : (K, ...), K at most 256
-
-    Returns
-    -------
-    (...) uint8
-
-    Raises
-    ------
-    ValueError
-        If there are more than 256 classes.
+    Logits (K, ...) give classes (...). Where a logit is NaN the answer means nothing: check first.
+    ValueError if there are more than 256 classes.
     """
-    if len(logits) > 256:
-        raise ValueError(f"classes are counted in a byte: at most 256, got {len(logits)}")
-    # Plane k has rank K - 1 - k: of the planes that hold the maximum, the first has the highest.
-    # Whole planes are read in order of memory; np.argmax over a short first axis is several
-    # times slower.
-    classes = len(logits)
-    rank = np.arange(classes, dtype=np.uint8)[::-1].reshape(-1, *[1] * (logits.ndim - 1))
-    winner: NDArray[np.uint8] = rank[0] - ((logits == logits.max(axis=0)) * rank).max(axis=0)
+    return _argmax_by_planes(logits)
+
+
+def _argmax_by_planes(x: Array) -> NDArray[np.uint8]:
+    """Compute argmax over a short first axis several times faster than np.argmax does.
+
+    Whole planes are read in order of memory. Plane k has rank K - 1 - k: of the planes that hold
+    the maximum, the first has the highest.
+    """
+    if len(x) > 256:
+        raise ValueError(f"classes are counted in a byte: at most 256, got {len(x)}")
+    rank = np.arange(len(x), dtype=np.uint8)[::-1].reshape(-1, *[1] * (x.ndim - 1))
+    winner: NDArray[np.uint8] = rank[0] - ((x == x.max(axis=0)) * rank).max(axis=0)
     return winner
 
 
 def zero_one_loss(logits: Array, labels: Array) -> Array:
-    """Count an error: F = [argmax_k logits_k != argmax_k labels_k].
+    """Count an error: F = [argmax_k logits_k != argmax_k labels_k], 0 or 1 in the logits' dtype.
 
     It is flat almost everywhere and jumps where two logits are equal: there is no gradient to
-    descend.
-
-    Parameters
-    ----------
-    logits : (K, ..., N)
-    labels : (K, ..., N), one-hot, or (K, 1, N) for logits with samples
-
-    Returns
-    -------
-    (..., N), 0 or 1, in the dtype of the logits.
+    descend. As for every `Loss` here, logits and labels are (K, ..., N), the losses (..., N).
     """
     errors: Array = (predict(logits) != predict(labels)).astype(logits.dtype)
     return errors
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Measure the surprise at the label: -log softmax(logits)_y.
+    """Measure the surprise at the label, in nats: -log softmax(logits)_y.
 
     = log sum_k exp(l_k - m) - (l_y - m) with m = max_k l_k, which cannot overflow.
-
-    Parameters
-    ----------
-    logits : (K, ..., N)
-    labels : (K, ..., N), one-hot, or (K, 1, N) for logits with samples
-
-    Returns
-    -------
-    (..., N), in nats, at least 0.
     """
     shifted = logits - logits.max(axis=0)
     log_sum: Array = np.log(np.exp(shifted).sum(axis=0))
@@ -87,46 +62,25 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def cross_entropy_gradient(logits: Array, labels: Array) -> Array:
-    """Differentiate the cross-entropy of each example: softmax(logits) - labels.
-
-    Parameters
-    ----------
-    logits : (K, N)
-    labels : (K, N), one-hot
-
-    Returns
-    -------
-    (K, N), same dtype; every column sums to 0.
-    """
+    """Differentiate the cross-entropy of each example: softmax(logits) - labels, both (K, N)."""
     exponentials = np.exp(logits - logits.max(axis=0))
     gradient: Array = exponentials / exponentials.sum(axis=0) - labels
     return gradient
 
 
 def squared_error(logits: Array, targets: Array) -> Array:
-    """Average the squared distance over the classes: (1/K) sum_k (l_k - t_k)².
-
-    Parameters
-    ----------
-    logits, targets : (K, ..., N)
-
-    Returns
-    -------
-    (..., N)
-    """
+    """Average the squared distance over the classes: (1/K) sum_k (l_k - t_k)²."""
     error: Array = np.square(logits - targets).mean(axis=0)
     return error
 
 
 def squared_error_gradient(logits: Array, targets: Array) -> Array:
-    """Differentiate the squared error of each example: (2/K) (l - t).
-
-    Parameters
-    ----------
-    logits, targets : (K, N)
-
-    Returns
-    -------
-    (K, N), same dtype.
-    """
+    """Differentiate the squared error of each example: (2/K) (l - t)."""
     return (logits - targets) * (2 / len(logits))
+
+
+def margin(logits: Array, labels: Array) -> Array:
+    """Measure by how much the label leads its best rival: l_y - max_{j != y} l_j, (N,)."""
+    label_logits: Array = (labels * logits).sum(axis=0)
+    best_rivals: Array = np.where(labels > 0, -np.inf, logits).max(axis=0)
+    return label_logits - best_rivals

@@ -2,14 +2,15 @@
 
 An autodiff framework sees a chain that is broken at the 0-1 loss, and there are several ways to
 bridge it. The notebook tried four. All carry the same g to the same parameters, which the tests
-show. Each function here takes (network, parameters, images, labels, estimator) and gives the
-loss of the batch and the gradients of its sum; ``estimator(logits, labels)`` gives an `Estimate`.
+show. They share the way forward and the estimate; a `Route` is what makes each of them different:
+what is sent back from the logits, and how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from lenet_np.lenet import lenet5
 from lenet_np.losses import squared_error_gradient
 from lenet_np.ops import Array, Parameters
 
-Estimator = Callable[[Array, Array], Estimate]
+#: Gives the loss of each example and its gradient, from (logits (K, N), labels (K, N)).
+LossAtLogits = Callable[[Array, Array], Estimate]
 
 
 class LossAndGradients(NamedTuple):
@@ -35,14 +37,6 @@ def add_parts(parts: Sequence[LossAndGradients]) -> LossAndGradients:
 
     The gradient of a sum over examples is the sum of the gradients of its parts. They are added
     in the order given: floating-point sums depend on their order.
-
-    Parameters
-    ----------
-    parts : sequence of LossAndGradients, at least one
-
-    Returns
-    -------
-    LossAndGradients
     """
     gradients = parts[0].gradients
     for part in parts[1:]:
@@ -50,124 +44,78 @@ def add_parts(parts: Sequence[LossAndGradients]) -> LossAndGradients:
     return LossAndGradients(np.concatenate([part.loss for part in parts]), gradients)
 
 
+def chain_rule(network: Sequential, dlogits: Array, caches: tuple[Any, ...]) -> Parameters:
+    """Carry dlogits back through the network's own backward pass."""
+    return network.backward(dlogits, caches)[1]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way from the estimate to the gradients of the parameters."""
+
+    at_logits: Callable[[Array, Array], Array]  # dlogits (K, N) from (logits, g)
+    backward: Callable[[Sequential, Array, tuple[Any, ...]], Parameters] = chain_rule
+
+    def __call__(
+        self,
+        network: Sequential,
+        parameters: Parameters,
+        images: Array,
+        labels: Array,
+        loss_at_logits: LossAtLogits,
+    ) -> LossAndGradients:
+        """Go forward, estimate at the logits, and go back: images (*input_shape, N)."""
+        logits, caches = network.forward(parameters, images)
+        loss, g = loss_at_logits(logits, labels)
+        dlogits = self.at_logits(logits, g)
+        return LossAndGradients(loss, self.backward(network, dlogits, caches))
+
+
 # --- 1. A custom gradient for the operation that has none ---------------------------------------
 
 
-class SmoothedLossCache(NamedTuple):
-    gradient: Array  # (K, N)
-
-
 def smoothed_loss_forward(
-    logits: Array, labels: Array, estimator: Estimator
-) -> tuple[Array, SmoothedLossCache]:
-    """Compute the loss under noise as an operation like any other: a pair with a backward.
-
-    Parameters
-    ----------
-    logits, labels : (K, N)
-    estimator : function of (logits, labels)
-
-    Returns
-    -------
-    loss : (N,)
-    cache : SmoothedLossCache
-    """
-    estimate = estimator(logits, labels)
-    return estimate.loss, SmoothedLossCache(estimate.gradient)
+    logits: Array, labels: Array, loss_at_logits: LossAtLogits
+) -> tuple[Array, Array]:
+    """Compute the loss under noise as an operation like any other: (loss (N,), the cache g)."""
+    loss, g = loss_at_logits(logits, labels)
+    return loss, g
 
 
-def smoothed_loss_backward(dloss: Array, cache: SmoothedLossCache) -> Array:
-    """Put the estimate where the derivative should stand: dlogits = dloss g.
-
-    Parameters
-    ----------
-    dloss : (N,)
-    cache : SmoothedLossCache
-
-    Returns
-    -------
-    (K, N)
-    """
-    return dloss * cache.gradient
+def smoothed_loss_backward(dloss: Array, g: Array) -> Array:
+    """Put the estimate where the derivative should stand: dlogits = dloss g."""
+    return dloss * g
 
 
-def override(
-    network: Sequential, parameters: Parameters, images: Array, labels: Array, estimator: Estimator
-) -> LossAndGradients:
-    """Train through a custom gradient: the chain rule with the loss's own backward overridden.
-
-    Parameters
-    ----------
-    network, parameters
-    images : (*input_shape, N)
-    labels : (K, N), one-hot
-    estimator : function of (logits, labels)
-
-    Returns
-    -------
-    LossAndGradients
-    """
-    logits, caches = network.forward(parameters, images)
-    loss, loss_cache = smoothed_loss_forward(logits, labels, estimator)
-    dlogits = smoothed_loss_backward(np.ones_like(loss), loss_cache)
-    _, gradients = network.backward(dlogits, caches)
-    return LossAndGradients(loss, gradients)
+def override(logits: Array, g: Array) -> Array:
+    """Go back through the pair above, from dloss = 1: the loss's own backward is overridden."""
+    return smoothed_loss_backward(np.ones_like(g[0]), g)
 
 
 # --- 2. A surrogate loss: the first-order Taylor term -------------------------------------------
 
 
-def taylor_gradient(g: Array) -> Array:
+def taylor(logits: Array, g: Array) -> Array:
     """Differentiate the surrogate loss sum_k g_k l_k, in which g is held fixed: it is g.
 
     The smoothed loss near the logits is J(l + d) ≈ J(l) + g·d. Its linear term is a loss that any
     framework can differentiate, provided that it does not look inside g (stop_gradient).
-
-    Parameters
-    ----------
-    g : (K, N)
-
-    Returns
-    -------
-    (K, N), the gradient with respect to the logits.
     """
     return g
-
-
-def taylor(
-    network: Sequential, parameters: Parameters, images: Array, labels: Array, estimator: Estimator
-) -> LossAndGradients:
-    """Train on the surrogate sum(stop_gradient(g) * logits).
-
-    Parameters and returns: as in `override`.
-    """
-    logits, caches = network.forward(parameters, images)
-    estimate = estimator(logits, labels)
-    _, gradients = network.backward(taylor_gradient(estimate.gradient), caches)
-    return LossAndGradients(estimate.loss, gradients)
 
 
 # --- 3. Multiplying the gradients by hand -------------------------------------------------------
 
 
-def vjp(
-    network: Sequential, parameters: Parameters, images: Array, labels: Array, estimator: Estimator
-) -> LossAndGradients:
+def vjp(network: Sequential, g: Array, caches: tuple[Any, ...]) -> Parameters:
     """Multiply g into the network's Jacobian, layer by layer: dJ/dtheta = gᵀ dlogits/dtheta.
 
     Nothing but the pairs of `ops`: this is what `Sequential.backward` does for LeNet-5, written
     out. The Jacobian itself is never formed; each line multiplies a vector by the Jacobian of one
-    layer. Parameters and returns: as in `override`.
-
-    Raises
-    ------
-    ValueError
-        If the network is not ``lenet5()``, the one that is written out here.
+    layer. ValueError if the network is not ``lenet5()``.
     """
     if network != lenet5():
         raise ValueError("the vjp route is written out for lenet5() alone: use another route")
-    logits, caches = network.forward(parameters, images)
-    loss, g = estimator(logits, labels)
     conv1, pool1, relu1, conv2, pool2, relu2, flat, dense1, relu3, dense2, relu4, out = caches
 
     dout = ops.dense_backward(g, out)
@@ -178,7 +126,7 @@ def vjp(
     dmaps1 = ops.relu_backward(dconv2.x, relu1)
     dconv1 = ops.conv2d_backward(ops.max_pool2d_backward(dmaps1, pool1), conv1, need_dx=False)
 
-    gradients = {
+    return {
         "logits.weight": dout.weight,
         "logits.bias": dout.bias,
         "dense2.weight": ddense2.weight,
@@ -190,7 +138,6 @@ def vjp(
         "conv1.weight": dconv1.weight,
         "conv1.bias": dconv1.bias,
     }
-    return LossAndGradients(loss, gradients)
 
 
 # --- 4. Moving the logits and regressing on them ------------------------------------------------
@@ -199,21 +146,20 @@ def vjp(
 TARGET_RATE = 1.0
 
 
-def target(
-    network: Sequential, parameters: Parameters, images: Array, labels: Array, estimator: Estimator
-) -> LossAndGradients:
-    """Train by regression on better logits: new = l - rate g, loss = (1/K) |l - new|².
+def target(logits: Array, g: Array) -> Array:
+    """Regress on better logits: new = l - rate g, loss = (1/K) |l - new|².
 
     The gradient of that loss at l is (2/K)(l - new) = (2 rate/K) g: the other routes' gradient
     times a constant. Adam divides a gradient by its own running size, so a constant factor c is
     the same as dividing epsilon by c, and the steps are the same up to that (Kingma & Ba 2015,
-    section 2.1). Parameters and returns: as in `override`.
+    section 2.1).
     """
-    logits, caches = network.forward(parameters, images)
-    estimate = estimator(logits, labels)
-    moved = logits - TARGET_RATE * estimate.gradient
-    _, gradients = network.backward(squared_error_gradient(logits, moved), caches)
-    return LossAndGradients(estimate.loss, gradients)
+    return squared_error_gradient(logits, logits - TARGET_RATE * g)
 
 
-ROUTES = {"taylor": taylor, "override": override, "vjp": vjp, "target": target}
+ROUTES = {
+    "taylor": Route(taylor),
+    "override": Route(override),
+    "vjp": Route(taylor, backward=vjp),
+    "target": Route(target),
+}

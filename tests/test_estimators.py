@@ -18,15 +18,16 @@ from lenet_np.estimators import (
     ESTIMATORS,
     OBJECTIVES,
     antithetic_noise,
-    leave_one_out,
-    leave_one_out_log_success,
-    log_success,
     rao_blackwell,
     rao_blackwell_log_success,
     sobol_noise,
 )
 from lenet_np.losses import cross_entropy, zero_one_loss
 from lenet_np.smoothed import negative_log_success, smoothed_zero_one
+
+leave_one_out = ESTIMATORS["leave-one-out"].objectives["error"]
+log_success = ESTIMATORS["plain"].objectives["log-success"]
+leave_one_out_log_success = ESTIMATORS["leave-one-out"].objectives["log-success"]
 
 #: All that take any loss; the other two are made for the 0-1 loss.
 BLACK_BOX = [name for name in SAMPLED if name != "rao-blackwell"]
@@ -329,14 +330,14 @@ SAMPLES = {
 @pytest.mark.parametrize("name", SAMPLED)
 def test_the_number_of_samples_is_checked(name):
     right, wrong, message = SAMPLES[name]
-    requirement = ESTIMATORS[name].samples
+    estimator = ESTIMATORS[name]
     for samples in right:
-        requirement.check(samples)
+        estimator.check_samples(samples, "error")
         assert draw_noise(name, 39, 10, samples, 1).shape == (10, samples, 1)
     with pytest.raises(ValueError, match="got 0"):
-        requirement.check(0)
+        estimator.check_samples(0, "error")
     with pytest.raises(ValueError, match="takes") as caught:
-        requirement.check(wrong)
+        estimator.check_samples(wrong, "error")
     assert str(caught.value) == message
 
 

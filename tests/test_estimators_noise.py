@@ -13,9 +13,12 @@ from scipy import stats
 from scipy.special import ndtr
 
 from lenet_np import es
-from lenet_np.estimators import ESTIMATORS, leave_one_out, log_success
+from lenet_np.estimators import ESTIMATORS
 from lenet_np.losses import zero_one_loss
 from lenet_np.smoothed import negative_log_success, smoothed_zero_one
+
+leave_one_out = ESTIMATORS["leave-one-out"].objectives["error"]
+log_success = ESTIMATORS["plain"].objectives["log-success"]
 
 # --- the noise ----------------------------------------------------------------------------------
 

@@ -20,9 +20,6 @@ from lenet_np import es
 from lenet_np.es import Estimate
 from lenet_np.estimators import (
     ESTIMATORS,
-    leave_one_out,
-    leave_one_out_log_success,
-    log_success,
     orthogonal_noise,
     rao_blackwell,
     rao_blackwell_log_success,
@@ -30,6 +27,10 @@ from lenet_np.estimators import (
 )
 from lenet_np.losses import zero_one_loss
 from lenet_np.smoothed import negative_log_success, smoothed_zero_one
+
+leave_one_out = ESTIMATORS["leave-one-out"].objectives["error"]
+log_success = ESTIMATORS["plain"].objectives["log-success"]
+leave_one_out_log_success = ESTIMATORS["leave-one-out"].objectives["log-success"]
 
 # --- z-tests ------------------------------------------------------------------------------------
 

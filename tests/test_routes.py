@@ -32,7 +32,7 @@ def estimator(step=0):
 
     def estimate(logits, labels):
         rng = np.random.default_rng([2, step])
-        noise = es.sample_noise(rng, 10, SAMPLES, logits.shape[1], logits.dtype)
+        noise = es.sample_noise(rng, len(logits), SAMPLES, logits.shape[1], logits.dtype)
         return es.estimate_gradient(zero_one_loss, logits, labels, noise, SIGMA)
 
     return estimate

@@ -13,17 +13,17 @@ import numpy as np
 from lenet_np import ops
 from lenet_np.coursework.layouts import Layout
 from lenet_np.es import Estimate, estimate_gradient
-from lenet_np.estimators import leave_one_out
+from lenet_np.estimators import ESTIMATORS
 from lenet_np.layers import Dense, ReLU, Sequential
 from lenet_np.losses import Loss, cross_entropy, cross_entropy_gradient, squared_error_gradient
 from lenet_np.ops import Array
 from lenet_np.optim import Adam, AdamState
 from lenet_np.routes import (
-    Estimator,
-    override,
+    ROUTES,
+    LossAtLogits,
     smoothed_loss_backward,
     smoothed_loss_forward,
-    taylor_gradient,
+    taylor,
 )
 
 Functions = dict[str, Callable[..., Any]]
@@ -155,7 +155,7 @@ def _training(layout: Layout) -> Functions:
         return estimate(estimate_gradient, *arguments)
 
     def leave_one_out_gradient(*arguments: Any) -> Array:
-        return estimate(leave_one_out, *arguments)
+        return estimate(ESTIMATORS["leave-one-out"].objectives["error"], *arguments)
 
     return {
         "softmax_cross_entropy": softmax_cross_entropy,
@@ -168,11 +168,13 @@ def _training(layout: Layout) -> Functions:
 def _routes(layout: Layout) -> Functions:
     features, weights = layout.features, layout.weights
 
-    def taylor_loss(logits: Array, labels: Array, estimator: Estimator) -> tuple[Array, Array]:
+    def taylor_loss(logits: Array, labels: Array, estimator: LossAtLogits) -> tuple[Array, Array]:
         _, g = estimator(logits, labels)
-        return (g * logits).sum(axis=features.place_of(0)), taylor_gradient(g)
+        return (g * logits).sum(axis=features.place_of(0)), taylor(logits, g)
 
-    def override_forward(logits: Array, labels: Array, estimator: Estimator) -> tuple[Array, Any]:
+    def override_forward(
+        logits: Array, labels: Array, estimator: LossAtLogits
+    ) -> tuple[Array, Any]:
         # The student's estimator gives a plain pair.
         return smoothed_loss_forward(logits, labels, lambda *given: Estimate(*estimator(*given)))
 
@@ -187,7 +189,7 @@ def _routes(layout: Layout) -> Functions:
         weight2: Array,
         bias2: Array,
         labels: Array,
-        estimator: Estimator,
+        estimator: LossAtLogits,
     ) -> tuple[Array, ...]:
         def ours(logits: Array, one_hot: Array) -> Estimate:
             estimate = estimator(features.from_package(logits), features.from_package(one_hot))
@@ -202,7 +204,8 @@ def _routes(layout: Layout) -> Functions:
             "2.bias": bias2,
         }
         one_hot = features.to_package(labels)
-        taught = override(network, parameters, features.to_package(x), one_hot, ours).gradients
+        route, images = ROUTES["override"], features.to_package(x)
+        taught = route(network, parameters, images, one_hot, ours).gradients
         return (
             weights.from_package(taught["1.weight"]),
             taught["1.bias"],
@@ -211,7 +214,7 @@ def _routes(layout: Layout) -> Functions:
         )
 
     def target_gradient(
-        logits: Array, labels: Array, estimator: Estimator, rate: float
+        logits: Array, labels: Array, estimator: LossAtLogits, rate: float
     ) -> tuple[Array, Array]:
         _, g = estimator(logits, labels)
         targets = logits - rate * g

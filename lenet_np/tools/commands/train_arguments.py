@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lenet_np.data.load import DATASETS
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.routes import ROUTES
-from lenet_np.settings import Settings
+from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import default_threads
 from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least, folder
 
@@ -64,11 +64,10 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     if values["resume"] and values["out"]:
         parser.error("argument --out: not with --resume, which goes on in the run's own folder")
     if not values["resume"]:
-        whole = Settings(**given)
         try:
-            ESTIMATORS[whole.estimator].samples.check(whole.samples)
-        except ValueError as error:
-            parser.error(f"argument --samples: {error}")
+            Settings(**given)
+        except SettingError as error:
+            parser.error(f"argument --{error.name.replace('_', '-')}: {error.reason}")
     return Arguments(given, **values)
 
 

@@ -132,7 +132,7 @@ def resume(
         raise UsageError(f"--dataset: the run was started on {config.dataset}, got {dataset}")
     checkpoint = _load_last(folder, network)
     if (
-        replace(checkpoint.settings, epochs=0) != replace(config.settings, epochs=0)
+        replace(checkpoint.settings, epochs=1) != replace(config.settings, epochs=1)
         or checkpoint.dataset != config.dataset
     ):
         raise RunFolderError(
