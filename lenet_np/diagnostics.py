@@ -15,7 +15,7 @@ from lenet_np.data.minibatch import gather
 from lenet_np.es import Estimate
 from lenet_np.estimators import ESTIMATORS
 from lenet_np.layers import ReLU, Sequential
-from lenet_np.losses import cross_entropy_gradient, zero_one_loss
+from lenet_np.losses import cross_entropy_gradient, margin, zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.seeds import generator
 from lenet_np.settings import Settings
@@ -40,28 +40,14 @@ class Diagnostics(NamedTuple):
 def diagnose(
     network: Sequential, parameters: Parameters, split: Split, settings: Settings, epoch: int
 ) -> Diagnostics:
-    """Look at the logits, the gradient and its estimate on the first images of a split.
+    """Look at the logits, the gradient and its estimate on the first `IMAGES` validation images.
 
-    Parameters
-    ----------
-    network : Sequential
-    parameters : dict from `Sequential.init` or training
-    split : Split
-        The validation images; the first `IMAGES` are used.
-    settings : Settings
-    epoch : int
-        The noise of the replicates is a function of (seed, epoch).
-
-    Returns
-    -------
-    Diagnostics
+    The noise of the replicates is a function of (seed, epoch).
     """
     images, labels = gather(split, slice(0, IMAGES))
     with one_blas_thread():  # the same bits whatever the number of threads
         logits, caches = network.forward(parameters, images)
     classes = split.classes[:IMAGES]
-    label_logits = (labels * logits).sum(axis=0)
-    best_rivals = np.where(labels > 0, -np.inf, logits).max(axis=0)
     dead_units = {
         name: _dead_share(cache.y)
         for (name, layer), cache in zip(network.layers, caches, strict=True)
@@ -74,7 +60,7 @@ def diagnose(
         gradient = _exact(logits, labels, settings).gradient
         signal_to_noise, cosine, signal_share = _signal(gradient, logits, labels, settings, epoch)
     return Diagnostics(
-        _class_means((label_logits - best_rivals) / settings.sigma, classes),
+        _class_means(margin(logits, labels) / settings.sigma, classes),
         _class_means(np.linalg.norm(gradient, axis=0), classes),
         signal_to_noise,
         cosine,

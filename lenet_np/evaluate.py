@@ -54,26 +54,11 @@ def logits_of(
     batch_size: int = 128,
     threads: int | None = None,
 ) -> Array:
-    """Run every image of a split through the network, batch by batch.
+    """Run every image of a split through the network, batch by batch: (10, N) float32.
 
-    Parameters
-    ----------
-    network : Sequential
-    parameters : dict from `Sequential.init` or training
-    split : Split
-    batch_size : int
-        Bounds the memory; the result does not depend on it.
-    threads : int, optional
-        How many batches are in work at a time; by default one for each core.
-
-    Returns
-    -------
-    (10, N) float32
-
-    Raises
-    ------
-    ValueError
-        If the split is empty or the batch size is below 1.
+    The result depends neither on the batch size, which bounds the memory, nor on the number of
+    threads, by default one for each core. ValueError if the split is empty or the batch size is
+    below 1.
     """
     if len(split) == 0 or batch_size < 1:
         raise ValueError(
@@ -97,39 +82,14 @@ def evaluate(
     batch_size: int = 128,
     threads: int | None = None,
 ) -> Evaluation:
-    """Read every image of a split and count the answers.
-
-    Parameters
-    ----------
-    network, parameters, split, batch_size, threads
-        As for `logits_of`.
-
-    Returns
-    -------
-    Evaluation
-
-    Raises
-    ------
-    ValueError
-        If the split is empty or the batch size is below 1.
-    """
+    """Read every image of a split, as `logits_of` does, and count the answers."""
     return count_answers(
         split.classes, predict(logits_of(network, parameters, split, batch_size, threads))
     )
 
 
 def count_answers(classes: NDArray[np.uint8], answers: NDArray[np.uint8]) -> Evaluation:
-    """Count how often each label got each answer.
-
-    Parameters
-    ----------
-    classes, answers : (N,) uint8
-        The labels, and what the network took the images for.
-
-    Returns
-    -------
-    Evaluation
-    """
+    """Count how often each label (N,) got each answer (N,)."""
     confusion = np.zeros((CLASSES, CLASSES), np.int64)
     np.add.at(confusion, (classes, answers), 1)
     return Evaluation(confusion)

@@ -11,22 +11,9 @@ from lenet_np.ops import Array
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Count the inputs and outputs that a weight connects.
+    """Count the inputs and outputs that a weight connects: (fan_in, fan_out).
 
     fan_in = I KH KW,  fan_out = O KH KW for a weight (O, I, KH, KW); KH = KW = 1 when dense.
-
-    Parameters
-    ----------
-    shape : (O, I) or (O, I, KH, KW)
-
-    Returns
-    -------
-    (fan_in, fan_out)
-
-    Raises
-    ------
-    ValueError
-        If the shape is that of no weight.
     """
     if len(shape) not in (2, 4):
         raise ValueError(f"a weight has shape (O, I) or (O, I, KH, KW), got {shape}")
@@ -35,19 +22,10 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw weights from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
+    """Draw float32 weights from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
 
     The variance 2 / (fan_in + fan_out) keeps activations and gradients of about one size through
     the layers. Source: Glorot & Bengio 2010, eq. 16.
-
-    Parameters
-    ----------
-    shape : (O, I) or (O, I, KH, KW)
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    float32 array of that shape.
     """
     limit = math.sqrt(6 / sum(fans(shape)))
     return rng.uniform(-limit, limit, shape).astype(np.float32)
@@ -56,20 +34,10 @@ def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[
 def truncated_normal(
     shape: tuple[int, ...], rng: np.random.Generator, std: float = 0.1
 ) -> NDArray[np.float32]:
-    """Draw weights from N(0, std²), each value beyond two standard deviations drawn again.
+    """Draw float32 weights from N(0, std²), each value beyond two standard deviations drawn again.
 
-    The initialiser of the course lab from which the notebook grew (std 0.1).
-
-    Parameters
-    ----------
-    shape : any
-    rng : numpy.random.Generator
-    std : float
-        Standard deviation before the tails are cut off.
-
-    Returns
-    -------
-    float32 array of that shape, every value within 2 std.
+    The initialiser of the course lab from which the notebook grew. ``std`` is the deviation before
+    the tails are cut off.
     """
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
@@ -78,14 +46,5 @@ def truncated_normal(
 
 
 def zeros(shape: tuple[int, ...]) -> Array:
-    """Start at zero, as every bias does.
-
-    Parameters
-    ----------
-    shape : any
-
-    Returns
-    -------
-    float32 array of zeros.
-    """
+    """Start at zero, in float32, as every bias does."""
     return np.zeros(shape, np.float32)

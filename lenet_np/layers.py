@@ -38,6 +38,15 @@ class Layer(Protocol):
         """Compute (dx, gradients), the gradients under the names of the parameters."""
 
 
+class WithoutParameters:
+    """A layer that has nothing to learn."""
+
+    def init(
+        self, input_shape: Shape, rng: np.random.Generator, weight: WeightInitializer
+    ) -> Parameters:
+        return {}
+
+
 @dataclass(frozen=True)
 class Conv2d:
     """Convolution with ``filters`` square kernels; see `ops.conv2d_forward`."""
@@ -73,7 +82,7 @@ class Conv2d:
 
 
 @dataclass(frozen=True)
-class MaxPool2d:
+class MaxPool2d(WithoutParameters):
     """Maximum over square windows; see `ops.max_pool2d_forward`."""
 
     window: int
@@ -87,11 +96,6 @@ class MaxPool2d:
             ops.output_size(width, self.window, self.stride),
         )
 
-    def init(
-        self, input_shape: Shape, rng: np.random.Generator, weight: WeightInitializer
-    ) -> Parameters:
-        return {}
-
     def forward(self, parameters: Parameters, x: Array) -> tuple[Array, ops.MaxPool2dCache]:
         return ops.max_pool2d_forward(x, self.window, self.stride)
 
@@ -102,16 +106,11 @@ class MaxPool2d:
 
 
 @dataclass(frozen=True)
-class ReLU:
+class ReLU(WithoutParameters):
     """Rectified linear unit; see `ops.relu_forward`."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
-
-    def init(
-        self, input_shape: Shape, rng: np.random.Generator, weight: WeightInitializer
-    ) -> Parameters:
-        return {}
 
     def forward(self, parameters: Parameters, x: Array) -> tuple[Array, ops.ReluCache]:
         return ops.relu_forward(x)
@@ -121,16 +120,11 @@ class ReLU:
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(WithoutParameters):
     """Feature maps to one feature vector; see `ops.flatten_forward`."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
-
-    def init(
-        self, input_shape: Shape, rng: np.random.Generator, weight: WeightInitializer
-    ) -> Parameters:
-        return {}
 
     def forward(self, parameters: Parameters, x: Array) -> tuple[Array, ops.FlattenCache]:
         return ops.flatten_forward(x)
@@ -173,27 +167,16 @@ class Dense:
 class Sequential:
     """Layers one after the other: the chain rule, once forward and once backward.
 
-    Parameters
-    ----------
-    input_shape : (C, H, W) or (D,), without the batch axis
-    layers : pairs (name, layer)
-        The names become the first half of the parameters' names: ``conv1.weight``.
+    Their names become the first half of the parameters' names: ``conv1.weight``.
     """
 
     input_shape: Shape
     layers: tuple[tuple[str, Layer], ...]
 
     def shapes(self) -> dict[str, Shape]:
-        """List what comes out of each layer, without the batch axis.
+        """List what comes out of each layer, in order and without the batch axis.
 
-        Returns
-        -------
-        dict from layer name to shape, in order.
-
-        Raises
-        ------
-        ValueError
-            If a layer does not fit behind the one before it.
+        ValueError if a layer does not fit behind the one before it.
         """
         shapes, shape = {}, self.input_shape
         for name, layer in self.layers:
@@ -203,17 +186,7 @@ class Sequential:
     def init(
         self, rng: np.random.Generator, weight: WeightInitializer = init.glorot_uniform
     ) -> Parameters:
-        """Draw all parameters: weights by ``weight``, biases zero.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        weight : function of (shape, rng)
-
-        Returns
-        -------
-        dict from dotted name to float32 array.
-        """
+        """Draw all parameters, float32 under dotted names: weights by ``weight``, biases zero."""
         parameters, shape = {}, self.input_shape
         for name, layer in self.layers:
             for key, value in layer.init(shape, rng, weight).items():
@@ -222,22 +195,9 @@ class Sequential:
         return parameters
 
     def forward(self, parameters: Parameters, x: Array) -> tuple[Array, tuple[Any, ...]]:
-        """Run a batch through all layers.
+        """Run a batch (*input_shape, N) through all layers; give y and the caches for `backward`.
 
-        Parameters
-        ----------
-        parameters : dict as `init` gives it
-        x : (*input_shape, N)
-
-        Returns
-        -------
-        y : (*output_shape, N), same dtype
-        caches : one for each layer, for `backward`
-
-        Raises
-        ------
-        ValueError
-            If the input has another shape than the network was made for.
+        ValueError if the input has another shape than the network was made for.
         """
         if x.shape[:-1] != self.input_shape:
             raise ValueError(
@@ -254,17 +214,8 @@ class Sequential:
     ) -> tuple[Array | None, Parameters]:
         """Carry the gradient of a scalar from the output back to every parameter.
 
-        Parameters
-        ----------
-        dy : (*output_shape, N)
-        caches : from `forward`
-        need_dx : bool
-            Whether the gradient with respect to the network's input is wanted too.
-
-        Returns
-        -------
-        dx : (*input_shape, N), or None
-        gradients : dict with the keys and shapes of the parameters
+        Gives dx, None unless it is asked for, and gradients with the names and shapes of the
+        parameters.
         """
         gradients: Parameters = {}
         upstream: Any = dy

@@ -10,10 +10,6 @@ def lenet5() -> Sequential:
 
     Each maximum comes before its ReLU. The two commute, max(relu(x)) = relu(max(x)), with the
     same gradients; in this order the ReLU has a quarter of the work.
-
-    Returns
-    -------
-    Sequential
     """
     return Sequential(
         input_shape=(1, 32, 32),

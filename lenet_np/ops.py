@@ -29,20 +29,8 @@ Parameters = dict[str, Array]
 def output_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
     """Count the positions of a window along one axis: (size + 2 padding - kernel) / stride + 1.
 
-    Parameters
-    ----------
-    size, kernel, stride, padding : int
-        Lengths along one axis, in pixels.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a length makes no sense, the window does not fit, or the last stride would leave pixels
-        that no window covers.
+    All in pixels. ValueError if a length makes no sense, the window does not fit, or the last
+    stride would leave pixels that no window covers.
     """
     if kernel < 1 or stride < 1 or padding < 0:
         raise ValueError(
@@ -65,24 +53,10 @@ def im2col(x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0)
 
     columns[i, p, c, j, q, n] = x_padded[c, p*stride + i, q*stride + j, n]
 
-    For each output row p, the axes (i, c, j) run down a column and (q, n) count the columns. Only
-    the width is copied, KW times. The height is a view: windows that share rows of the image share
-    them in memory. i comes first so that col2im can take the kernel rows one by one.
-
-    Parameters
-    ----------
-    x : (C, H, W, N)
-    kernel : (KH, KW)
-    stride, padding : int
-
-    Returns
-    -------
-    (KH, OH, C, KW, OW, N), same dtype, read-only.
-
-    Raises
-    ------
-    ValueError
-        If x is not a batch of float images, or the windows do not fit.
+    Images x (C, H, W, N) and a kernel (KH, KW) give columns (KH, OH, C, KW, OW, N), read-only. For
+    each output row p, the axes (i, c, j) run down a column and (q, n) count the columns. Only the
+    width is copied, KW times. The height is a view: windows that share rows of the image share them
+    in memory. i comes first so that col2im can take the kernel rows one by one.
     """
     _require_float("x", x, 4)
     output_size(x.shape[1], kernel[0], stride, padding)
@@ -107,22 +81,9 @@ def col2im(
     <im2col(x), columns> = <x, col2im(columns)> for all x. It is not the inverse: a pixel that k
     windows saw is a sum of k entries.
 
-    Parameters
-    ----------
-    columns : (KH, OH, C, KW, OW, N), or its KH parts one after the other
-        An iterator can make each part when its turn comes; the whole need never be in memory.
-    image_size : (H, W), without the padding
-    kernel : (KH, KW)
-    stride, padding : int
-
-    Returns
-    -------
-    (C, H, W, N), same dtype.
-
-    Raises
-    ------
-    ValueError
-        If the columns are not what im2col makes of such an image.
+    The columns are (KH, OH, C, KW, OW, N), or their KH parts one after the other: an iterator can
+    make each part when its turn comes, and the whole need never be in memory. The images come
+    back as (C, H, W, N), without the padding. ValueError if im2col makes no such columns.
     """
     height, width = image_size
     out_height = output_size(height, kernel[0], stride, padding)
@@ -177,22 +138,8 @@ def conv2d_forward(
 
     y[f, p, q, n] = bias[f] + sum_{c,i,j} weight[f, c, i, j] x_padded[c, p*s + i, q*s + j, n]
 
-    Parameters
-    ----------
-    x : (C, H, W, N)
-    weight : (F, C, KH, KW)
-    bias : (F,)
-    stride, padding : int
-
-    Returns
-    -------
-    y : (F, OH, OW, N), same dtype
-    cache : Conv2dCache
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not go together, or the windows do not fit.
+    x (C, H, W, N), weight (F, C, KH, KW), bias (F,), y (F, OH, OW, N). ValueError if shapes or
+    dtypes do not go together, or the windows do not fit.
     """
     _require_float("x", x, 4)
     filters, channels, *kernel = weight.shape if weight.ndim == 4 else (0, 0, 0, 0)
@@ -220,21 +167,12 @@ def _kernel_matrix(weight: Array) -> Array:
 
 
 def conv2d_backward(dy: Array, cache: Conv2dCache, need_dx: bool = True) -> AffineGradients:
-    """Send dy back through a convolution.
+    """Send dy (F, OH, OW, N) back through a convolution.
 
     With the columns X_p of output row p, dY_p as (F, OW*N) and the kernels W as a matrix:
     dW = sum_p dY_p X_pᵀ,  dbias = sum_p dY_p 1,  dX_p = Wᵀ dY_p,  dx = col2im(dX).
 
-    Parameters
-    ----------
-    dy : (F, OH, OW, N)
-    cache : Conv2dCache
-    need_dx : bool
-        False for the first layer: its input is data, and nobody asks for that gradient.
-
-    Returns
-    -------
-    AffineGradients
+    The first layer needs no dx: its input is data, and nobody asks for that gradient.
     """
     filters, channels, kernel_height, kernel_width = cache.weight.shape
     _, height, width, _ = cache.input_shape
@@ -271,25 +209,11 @@ class MaxPool2dCache(NamedTuple):
 
 
 def max_pool2d_forward(x: Array, window: int, stride: int) -> tuple[Array, MaxPool2dCache]:
-    """Keep the largest value of every window.
+    """Keep the largest value of every square window, whose side and step are given in pixels.
 
     y[c, p, q, n] = max_{i,j} x[c, p*stride + i, q*stride + j, n]
 
-    Parameters
-    ----------
-    x : (C, H, W, N)
-    window, stride : int
-        Side of the square window, and its step, in pixels.
-
-    Returns
-    -------
-    y : (C, OH, OW, N), same dtype
-    cache : MaxPool2dCache
-
-    Raises
-    ------
-    ValueError
-        If x is not a batch of float images, or the windows do not fit.
+    ValueError if x is not a batch of float images, or the windows do not fit.
     """
     _require_float("x", x, 4)
     output_size(x.shape[1], window, stride)
@@ -309,15 +233,6 @@ def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
     order wins: the gradient must go to one place, not be given out twice. The forward pass took
     y <- max(y, pixel) pixel by pixel. In reverse, a pixel that was larger takes the gradient;
     otherwise it stays for the pixels before.
-
-    Parameters
-    ----------
-    dy : (C, OH, OW, N)
-    cache : MaxPool2dCache
-
-    Returns
-    -------
-    dx : (C, H, W, N), same dtype.
     """
     larger, input_shape, window, stride = cache
     dx = np.zeros(input_shape, dy.dtype)
@@ -349,39 +264,14 @@ class ReluCache(NamedTuple):
 
 
 def relu_forward(x: Array) -> tuple[Array, ReluCache]:
-    """Cut off everything below zero: y = max(x, 0).
-
-    Parameters
-    ----------
-    x : any shape, float
-
-    Returns
-    -------
-    y : same shape and dtype
-    cache : ReluCache
-
-    Raises
-    ------
-    ValueError
-        If x is not a float array.
-    """
+    """Cut off everything below zero: y = max(x, 0), in any shape."""
     _require_float("x", x, None)
     y = np.maximum(x, 0)
     return y, ReluCache(y)
 
 
 def relu_backward(dy: Array, cache: ReluCache) -> Array:
-    """Let dy through where the input was positive: dx = dy [y > 0]; 0 at the kink.
-
-    Parameters
-    ----------
-    dy : any shape
-    cache : ReluCache
-
-    Returns
-    -------
-    dx : same shape and dtype.
-    """
+    """Let dy through where the input was positive: dx = dy [y > 0]; 0 at the kink."""
     return dy * (cache.y > 0)
 
 
@@ -391,23 +281,9 @@ class DenseCache(NamedTuple):
 
 
 def dense_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, DenseCache]:
-    """Apply an affine map to every example: y = W x + b.
+    """Apply an affine map to every example: y = W x + b, with x (I, N), W (O, I), b (O,), y (O, N).
 
-    Parameters
-    ----------
-    x : (I, N)
-    weight : (O, I)
-    bias : (O,)
-
-    Returns
-    -------
-    y : (O, N), same dtype
-    cache : DenseCache
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not go together.
+    ValueError if shapes or dtypes do not go together.
     """
     _require_float("x", x, 2)
     if weight.ndim != 2 or weight.shape[1] != x.shape[0] or bias.shape != weight.shape[:1]:
@@ -420,17 +296,7 @@ def dense_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, DenseCac
 
 
 def dense_backward(dy: Array, cache: DenseCache) -> AffineGradients:
-    """Send dy back through an affine map: dweight = dy xᵀ,  dbias = dy 1,  dx = Wᵀ dy.
-
-    Parameters
-    ----------
-    dy : (O, N)
-    cache : DenseCache
-
-    Returns
-    -------
-    AffineGradients
-    """
+    """Send dy back through an affine map: dweight = dy xᵀ,  dbias = dy 1,  dx = Wᵀ dy."""
     return AffineGradients(cache.weight.T @ dy, dy @ cache.x.T, dy.sum(axis=1))
 
 
@@ -439,32 +305,12 @@ class FlattenCache(NamedTuple):
 
 
 def flatten_forward(x: Array) -> tuple[Array, FlattenCache]:
-    """Write each example's values as one feature vector: (..., N) becomes (D, N).
-
-    Parameters
-    ----------
-    x : (..., N)
-
-    Returns
-    -------
-    y : (D, N), the same values in the same order
-    cache : FlattenCache
-    """
+    """Write each example's values as one feature vector: (..., N) becomes (D, N)."""
     return x.reshape(-1, x.shape[-1]), FlattenCache(x.shape)
 
 
 def flatten_backward(dy: Array, cache: FlattenCache) -> Array:
-    """Give dy the shape that the input had.
-
-    Parameters
-    ----------
-    dy : (D, N)
-    cache : FlattenCache
-
-    Returns
-    -------
-    dx : (..., N)
-    """
+    """Give dy the shape that the input had."""
     return dy.reshape(cache.input_shape)
 
 

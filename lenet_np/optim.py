@@ -21,12 +21,7 @@ class AdamState(NamedTuple):
 
 @dataclass(frozen=True)
 class SGD:
-    """Plain gradient descent: theta <- theta - rate g. It remembers nothing.
-
-    Parameters
-    ----------
-    learning_rate : float
-    """
+    """Plain gradient descent: theta <- theta - rate g. It remembers nothing."""
 
     learning_rate: float
 
@@ -36,21 +31,7 @@ class SGD:
     def update(
         self, parameters: Parameters, gradients: Parameters, state: None = None
     ) -> tuple[Parameters, None]:
-        """Take one step.
-
-        Parameters
-        ----------
-        parameters, gradients : dicts with the same keys and shapes
-
-        Returns
-        -------
-        (new parameters, None)
-
-        Raises
-        ------
-        ValueError
-            If parameters and gradients do not go together.
-        """
+        """Take one step, as `Adam.update` does."""
         _check(parameters, gradients)
         return {
             k: p - p.dtype.type(self.learning_rate) * gradients[k] for k, p in parameters.items()
@@ -69,10 +50,6 @@ class Adam:
     Source: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1 in the order of operations given at
     the end of section 2. There epsilon (their epsilon-hat) stands outside the bias correction;
     algorithm 1 itself divides by sqrt(v / (1 - beta2^t)) + epsilon.
-
-    Parameters
-    ----------
-    learning_rate, beta1, beta2, epsilon : float
     """
 
     learning_rate: float
@@ -81,16 +58,7 @@ class Adam:
     epsilon: float = 1e-8
 
     def init(self, parameters: Parameters) -> AdamState:
-        """Start with no memory: t = 0, m = v = 0.
-
-        Parameters
-        ----------
-        parameters : dict of arrays
-
-        Returns
-        -------
-        AdamState
-        """
+        """Start with no memory: t = 0, m = v = 0."""
         return AdamState(
             0,
             {name: np.zeros_like(value) for name, value in parameters.items()},
@@ -100,21 +68,9 @@ class Adam:
     def update(
         self, parameters: Parameters, gradients: Parameters, state: AdamState
     ) -> tuple[Parameters, AdamState]:
-        """Take one step; the arguments are left as they were.
+        """Take one step: (new parameters, new state). The arguments are left as they were.
 
-        Parameters
-        ----------
-        parameters, gradients : dicts with the same keys and shapes
-        state : AdamState
-
-        Returns
-        -------
-        (new parameters, new state)
-
-        Raises
-        ------
-        ValueError
-            If parameters and gradients do not go together.
+        ValueError if parameters and gradients do not have the same keys and shapes.
         """
         _check(parameters, gradients)
         step = state.step + 1

@@ -11,21 +11,10 @@ _PURPOSES: dict[Purpose, int] = {"weights": 0, "shuffle": 1, "noise": 2, "diagno
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """Make the random generator for one purpose at one moment.
+    """Make the random generator for one purpose at one moment: epoch of a shuffle, step of noise.
 
     Weights, shuffles and noise never share a stream: changing the number of samples does not
     change the shuffle, and step 1,000 draws the same noise whether or not the run was interrupted
     before it.
-
-    Parameters
-    ----------
-    seed : int, at least 0
-    purpose : "weights", "shuffle", "noise" or "diagnostics"
-    index : int
-        The epoch for a shuffle, the step for noise.
-
-    Returns
-    -------
-    numpy.random.Generator
     """
     return np.random.default_rng(np.random.SeedSequence([seed, _PURPOSES[purpose], index]))

@@ -35,22 +35,9 @@ def smoothed_zero_one(logits: Array, labels: Array, sigma: float) -> Estimate:
     dJ/dl_j = (1/sigma) ∫ phi(t) phi(t + a_j) prod_{k != y, j} Phi(t + a_k) dt,   j != y
     dJ/dl_y = - sum_{j != y} dJ/dl_j
 
-    Parameters
-    ----------
-    logits : (K, N)
-    labels : (K, N), one-hot
-    sigma : float
-        Standard deviation of the noise, in units of the logits.
-
-    Returns
-    -------
-    Estimate : the exact loss (N,) and gradient (K, N), in the dtype of the logits. Where a logit
-        is not finite, NaN.
-
-    Raises
-    ------
-    ValueError
-        If sigma is not a positive number or the shapes differ.
+    Logits and one-hot labels (K, N), sigma in units of the logits; the result is in the logits'
+    dtype, NaN where a logit is not finite. ValueError if sigma is not a positive number or the
+    shapes differ.
     """
     log_success, gradient = _negative_log_success(logits, labels, sigma)
     # -log P has the gradient g/P; so g is P times it.
@@ -58,25 +45,11 @@ def smoothed_zero_one(logits: Array, labels: Array, sigma: float) -> Estimate:
 
 
 def negative_log_success(logits: Array, labels: Array, sigma: float) -> Estimate:
-    """Compute -log P and its gradient, (dJ/dl)/P, by quadrature.
+    """Compute -log P, in nats, and its gradient (dJ/dl)/P, as `smoothed_zero_one` computes J's.
 
     d(-log P)/dl_j = (1/sigma) E[lambda(t + a_j)],  lambda = phi/Phi, t with density h/P,  j != y
 
     Every term is positive and nothing is subtracted: P may be as small as exp(-1000).
-
-    Parameters
-    ----------
-    logits, labels, sigma : as in `smoothed_zero_one`
-
-    Returns
-    -------
-    Estimate : -log P (N,), in nats, and its gradient (K, N), in the dtype of the logits. Where a
-        logit is not finite, NaN.
-
-    Raises
-    ------
-    ValueError
-        As `smoothed_zero_one` does.
     """
     log_success, gradient = _negative_log_success(logits, labels, sigma)
     return _in_dtype_of(logits, -log_success, gradient)

@@ -36,9 +36,7 @@ class BlasThreads(NamedTuple):
 def blas_threads() -> BlasThreads | None:
     """Find the functions that set and get the number of threads of NumPy's BLAS.
 
-    Returns
-    -------
-    BlasThreads, or None for a BLAS that is not known (Apple's Accelerate has no such function).
+    None for a BLAS that is not known (Apple's Accelerate has no such function).
     """
     for library in _blas_libraries():
         for set_name, get_name in _FUNCTIONS:
@@ -49,11 +47,9 @@ def blas_threads() -> BlasThreads | None:
 
 @functools.cache
 def blas_kernels() -> str | None:
-    """Name the processor whose kernels OpenBLAS works with.
+    """Name the processor whose kernels OpenBLAS works with; None for another BLAS.
 
-    Returns
-    -------
-    str, such as "Haswell" (AVX2) or "SkylakeX" (AVX-512); None for another BLAS.
+    "Haswell" stands for AVX2, "SkylakeX" for AVX-512.
     """
     for library in _blas_libraries():
         for prefix, suffix in _BUILDS:
@@ -116,24 +112,14 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def cores() -> int:
-    """Count the cores that this process may use.
-
-    Returns
-    -------
-    int
-    """
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def default_threads() -> int:
-    """Count the cores that this process may use; 1 where the BLAS cannot be held to one thread.
-
-    Returns
-    -------
-    int
-    """
+    """Count the cores that this process may use; 1 where the BLAS cannot be held to one thread."""
     if blas_threads() is None:
         return 1  # The BLAS then has the cores for itself.
     return cores()
