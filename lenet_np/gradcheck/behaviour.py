@@ -1,38 +1,29 @@
-"""Does the code give the same answer every time, whatever was asked before?"""
+"""Is it the same every time, whatever was asked before? And is it what was asked for?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .calls import Pair
-from .differences import relative_error
+from .differences import Array, relative_error
 from .problem import Problem
-from .report import Finding
-from .results import Array, MisbehaviourError, sort_gradients
+from .report import Finding, draw_map
+from .results import MisbehaviourError, sort_gradients
 
 #: Sums in another order differ in the last digits; nothing else may.
 SAME = 1e-12
+#: Two ways of computing y in float64 agree to about 1e-14.
+AGREE = 1e-9
 
 
 def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) -> Array:
     """Compute y several times, with other inputs in between.
 
-    Parameters
-    ----------
-    pair : Pair
-    inputs, others : arrays
-
-    Returns
-    -------
-    y : float64 array
-
-    Raises
-    ------
-    MisbehaviourError
-        If it is not the same every time: then there is nothing to differentiate.
+    MisbehaviourError if it is not always the same: then there is nothing to differentiate.
     """
     first, second = pair.value(inputs), pair.value(inputs)
     if not _same(first, second):
@@ -60,13 +51,7 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
 def require_all_digits(y: Array) -> None:
     """Refuse outputs that were computed in fewer digits and then made float64 again.
 
-    Parameters
-    ----------
-    y : array, the outputs for inputs that use all of their digits
-
-    Raises
-    ------
-    MisbehaviourError
+    They must come from inputs that use all of their digits.
     """
     # Whole numbers, halves and the like come out of float64 too.
     simple = np.array_equal(256 * y, np.round(256 * y))
@@ -88,25 +73,11 @@ def disagreement(
     gradients: dict[int, Any],
     others: Sequence[Any],
 ) -> list[Finding]:
-    """Compute the gradients again, and after other calls in between.
-
-    Parameters
-    ----------
-    pair : Pair
-    problem : Problem
-    dy : array
-    gradients : dict from positions to the gradients that are expected again
-    others : arrays
-        Other inputs.
-
-    Returns
-    -------
-    list of Finding, at most one for each input.
-    """
+    """Compute the gradients again, and after other calls in between: one finding for each input."""
     findings: dict[int, Finding] = {}
     latest: dict[int, Any] = {}
 
-    def compare(result: Any, when: str, code: str = "depends-on-history") -> None:
+    def expect_again(result: Any, when: str, code: str = "depends-on-history") -> None:
         again = sort_gradients(result, problem.names, problem.wanted).gradients
         for position, before in gradients.items():
             now, last = again.get(position), latest.get(position)
@@ -125,17 +96,17 @@ def disagreement(
             findings[position] = Finding(code, problem.names[position], text)
 
     try:
-        compare(pair.gradients(problem.inputs, dy), "called a second time,")
-        compare(pair.gradients(problem.inputs, dy), "called a third time,")
+        expect_again(pair.gradients(problem.inputs, dy), "called a second time,")
+        expect_again(pair.gradients(problem.inputs, dy), "called a third time,")
         if pair.style == "returned":
             _, cache = pair.run(problem.inputs)
             pair.pull_back(dy, cache, problem.inputs)
             again = pair.pull_back(dy, cache, problem.inputs)
-            compare(again, "from the same cache a second time,")
+            expect_again(again, "from the same cache a second time,")
             _, cache = pair.run(problem.inputs)
             pair.run(others)
             again = pair.pull_back(dy, cache, problem.inputs)
-            compare(again, "after forward ran on other inputs,", "stale-cache")
+            expect_again(again, "after forward ran on other inputs,", "stale-cache")
     except MisbehaviourError as stop:
         return [*findings.values(), stop.finding]
     return list(findings.values())
@@ -152,3 +123,71 @@ def _same(one: Array, other: Array) -> bool:
     return one.shape == other.shape and (
         np.array_equal(one, other) or relative_error(one, other) < SAME
     )
+
+
+# --- is the forward pass the one that was asked for? ---------------------------------------------
+
+
+def compare_forward(y: Array, definition: Callable[..., Any], problem: Problem) -> list[Finding]:
+    """Compare y with the definition, and say what explains the difference: one finding at most.
+
+    MisbehaviourError if y has another shape.
+    """
+    expected = _of(definition, problem.inputs)
+    if y.shape != expected.shape:
+        message = f"y has shape {y.shape}, and should have {expected.shape}"
+        raise MisbehaviourError(Finding("forward-wrong", None, message))
+    if relative_error(y, expected) <= AGREE:
+        return []
+    for text, values in _candidates(y, expected, definition, problem):
+        if values.shape == y.shape and relative_error(y, values) <= AGREE:
+            return [Finding("forward-wrong", None, f"y is not what it should be: {text}")]
+    wrong = np.abs(y - expected) > 1e-9 * np.abs(expected).max(initial=0.0)
+    worst = tuple(int(i) for i in np.unravel_index(np.argmax(np.abs(y - expected)), y.shape))
+    return [
+        Finding(
+            "forward-wrong",
+            None,
+            f"y is not what it should be at {np.count_nonzero(wrong)} of {wrong.size} entries, "
+            f"worst at {worst}: {y[worst]:.9g} instead of {expected[worst]:.9g}\n"
+            f"{draw_map(np.where(wrong, 3, 0), problem.batch_axis)}",
+        )
+    ]
+
+
+def _of(definition: Callable[..., Any], inputs: list[Any]) -> Array:
+    return np.asarray(definition(*[x.copy() for x in inputs]), dtype=np.float64)
+
+
+def _candidates(
+    y: Array, expected: Array, definition: Callable[..., Any], problem: Problem
+) -> Iterator[tuple[str, Array]]:
+    """Yield what y would be for common mistakes."""
+    yield "it has the wrong sign", -expected
+    c = float(np.vdot(y, expected)) / max(float(np.vdot(expected, expected)), 1e-300)
+    if y.size > 1:
+        yield f"it is {c:.9g} times what it should be", c * expected
+    if y.ndim > 1:
+        for order in itertools.permutations(range(y.ndim)):
+            if order != tuple(range(y.ndim)):
+                yield f"its axes are in the order {order}", expected.transpose(order)
+                mixed = expected.transpose(order).reshape(y.shape)
+                yield "it is reshaped where it should be transposed", mixed
+    for position in problem.wanted:
+        x, name = problem.inputs[position], problem.names[position]
+        yield f"{name} is left out", _changed(definition, problem, position, np.zeros_like(x))
+        for axes in [(-2, -1), (1, 2), (0, 1)] if x.ndim >= 3 else []:
+            turned = np.flip(x, axes).copy()
+            yield (
+                f"{name} is flipped along axes {axes}: a convolution for a correlation?",
+                _changed(definition, problem, position, turned),
+            )
+        if x.ndim == 2 and x.shape[0] == x.shape[1]:
+            yield f"{name} is transposed", _changed(definition, problem, position, x.T.copy())
+
+
+def _changed(
+    definition: Callable[..., Any], problem: Problem, position: int, value: Array
+) -> Array:
+    inputs = [*problem.inputs[:position], value, *problem.inputs[position + 1 :]]
+    return _of(definition, inputs)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from .differences import Array
 from .report import Finding
-from .results import Array, MisbehaviourError, as_output, describe
+from .results import MisbehaviourError, as_output, describe
 
 STYLES = ("returned", "kept", "none")
 #: Lines in these folders are not the student's.
@@ -29,13 +30,7 @@ _PACKAGES = "site-packages"
 class Pair:
     """A forward and a backward pass of any of the three styles, called the same way.
 
-    Parameters
-    ----------
-    forward, backward : functions
-    style : "returned", "kept" or "none"
-        Where the backward pass has its knowledge from: a cache that forward returned, an object
-        that remembers, or the inputs.
-    names : names of the inputs
+    MisbehaviourError where one of them raises, or returns what cannot be used.
     """
 
     def __init__(self, forward: Any, backward: Any, style: str, names: Sequence[str]) -> None:
@@ -44,38 +39,11 @@ class Pair:
         self.seen: dict[tuple[str, str | None, str], Finding] = {}
 
     def value(self, inputs: Sequence[Any]) -> Array:
-        """Compute the outputs.
-
-        Parameters
-        ----------
-        inputs : arrays
-
-        Returns
-        -------
-        float64 array, a copy
-
-        Raises
-        ------
-        MisbehaviourError
-        """
+        """Compute the outputs: a copy, in float64."""
         return self.run(inputs)[0]
 
     def run(self, inputs: Sequence[Any]) -> tuple[Array, Any]:
-        """Compute the outputs, and keep what backward needs to know.
-
-        Parameters
-        ----------
-        inputs : arrays
-
-        Returns
-        -------
-        y : float64 array, a copy
-        cache : whatever `pull_back` is to be given
-
-        Raises
-        ------
-        MisbehaviourError
-        """
+        """Compute the outputs, and keep the cache that backward needs."""
         given = [x.copy() for x in inputs]
         result = call("forward", self.forward, *given)
         self._look(inputs, given, "forward", self.names, lambda read: self.forward(*read))
@@ -93,22 +61,7 @@ class Pair:
         return as_output(result), cache
 
     def pull_back(self, dy: Array, cache: Any, inputs: Sequence[Any]) -> Any:
-        """Call backward right after `run`.
-
-        Parameters
-        ----------
-        dy : array, shape of the outputs
-        cache : from `run`
-        inputs : arrays, the same as for `run`
-
-        Returns
-        -------
-        whatever backward returned
-
-        Raises
-        ------
-        MisbehaviourError
-        """
+        """Call backward, right after `run` with the same inputs; give what it returned."""
         originals = [dy, *inputs] if self.style == "none" else [dy]
         given = [x.copy() for x in originals]
         extra = [cache] if self.style == "returned" else []
@@ -125,21 +78,7 @@ class Pair:
         return result
 
     def gradients(self, inputs: Sequence[Any], dy: Array) -> Any:
-        """Run forward and then backward.
-
-        Parameters
-        ----------
-        inputs : arrays
-        dy : array
-
-        Returns
-        -------
-        whatever backward returned
-
-        Raises
-        ------
-        MisbehaviourError
-        """
+        """Run forward and then backward; give what that returned."""
         _, cache = self.run(inputs)
         return self.pull_back(dy, cache, inputs)
 
@@ -179,22 +118,9 @@ class Pair:
 
 
 def call(role: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function and turn an exception into a finding with the line that raised it.
+    """Call a function, and turn an exception into a finding with the line that raised it.
 
-    Parameters
-    ----------
-    role : str
-        "forward" or "backward", for the message.
-    function : any callable
-
-    Returns
-    -------
-    whatever it returns
-
-    Raises
-    ------
-    MisbehaviourError
-        For every exception but KeyboardInterrupt.
+    MisbehaviourError for every exception but KeyboardInterrupt; `role` is for its message.
     """
     try:
         return function(*arguments)
@@ -208,13 +134,7 @@ def call(role: str, function: Callable[..., Any], *arguments: Any) -> Any:
 def line_of(traceback: TracebackType | None) -> str | None:
     """Find the innermost line that is neither NumPy's, nor Python's, nor of this package.
 
-    Parameters
-    ----------
-    traceback : of an exception
-
-    Returns
-    -------
-    str : "file.py:12: source", or None
+    It reads "file.py:12: source".
     """
     found = None
     while traceback is not None:

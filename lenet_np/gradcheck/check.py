@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .behaviour import disagreement, require_all_digits, same_every_time
+from .behaviour import compare_forward, disagreement, require_all_digits, same_every_time
 from .calls import Pair
 from .causes.case import Case
 from .causes.diagnose import diagnose
-from .compare import compare
-from .differences import Jacobian, jacobian, relative_error, rounding
-from .forward import compare_forward
+from .differences import Array, Jacobian, complex_step, jacobian, relative_error, rounding
 from .problem import Problem, prepare
 from .report import Finding, InputReport, Report, chance_of_missing
-from .results import Array, MisbehaviourError, as_output, sort_gradients
+from .results import MisbehaviourError, as_output, sort_gradients
 from .ties import check_ties
 
 #: Up to this many entries, an input of which a sample was wrong is looked at as a whole.
 WHOLE = 500
+#: How often the estimated error of the differences is allowed for.
+MARGIN = 4.0
+TINY = float(np.finfo(np.float64).tiny)
 HISTORY = ("depends-on-history", "stale-cache")
 
 
@@ -44,39 +45,19 @@ def check(
 
     For a random dy, backward must give dx = Jᵀ dy with J = dy/dx by central differences.
 
-    Parameters
-    ----------
-    forward : function of the inputs
-    backward : function
-        With cache "returned": forward gives (y, cache), backward takes (dy, cache). With "kept":
-        forward gives y and an object remembers, backward takes dy. With "none": forward gives y,
-        backward takes (dy, *inputs). It gives one gradient, or a sequence or dict of one for
-        each input.
-    inputs : arrays, float64
-        float32 is promoted, which is exact. Whole numbers and truth values are constants.
-    cache : "returned", "kept" or "none"
-    names : names of the inputs for the messages, optional
-    constants : positions or names of inputs that take no gradient, such as labels
-    definition : function of the inputs giving y, optional
-        The forward pass in another way that is known to be right, such as with loops.
-    tolerance : float
-        The largest relative error, by norms, that passes.
-    seed : int
-        Of the upstream gradient and of what else is drawn.
-    entries : int, optional
-        Check a random sample of that many entries of each input.
-    batch_axis : int, optional
-        The axis that counts examples, in the first input and in y.
+    `cache` says how backward knows of its forward pass. "returned": forward gives (y, cache), and
+    backward takes (dy, cache). "kept": forward gives y, an object remembers, backward takes dy.
+    "none": forward gives y, backward takes (dy, *inputs). Backward gives one gradient, or a
+    sequence or dict of one for each input.
 
-    Returns
-    -------
-    Report
+    float32 is promoted, which is exact; whole numbers, truth values and what `constants` lists
+    by name or position take no gradient. `names` are for the messages. `definition` gives y in
+    another way that is known to be right, such as with loops. `tolerance` is the largest relative
+    error, by norms, that passes. `entries` checks a random sample of that many of each input.
+    `batch_axis` counts examples, in the first input and in y.
 
-    Raises
-    ------
-    ValueError
-        If the arguments of this function make no sense. What the checked code does wrong is a
-        finding of the report.
+    ValueError if these arguments make no sense. What the checked code does wrong is a finding of
+    the report.
     """
     problem = prepare(inputs, cache, names, constants, tolerance, entries, batch_axis)
     # What the checked code divides by zero shows in its results, not as a warning here.
@@ -167,7 +148,7 @@ class _Check:
             if gradient.shape != self.problem.inputs[position].shape:
                 wrong.append(position)
                 continue
-            result = compare(
+            result = _hold_against(
                 self.pair, self.problem, position, found, self.upstreams, self.analytic
             )
             self.reports.append(result.report)
@@ -281,3 +262,93 @@ class _Check:
             numeric_at,
             self.previous,
         )
+
+
+# --- one gradient against the differences, for every upstream gradient ---------------------------
+
+
+class _Comparison(NamedTuple):
+    """The result for one input."""
+
+    agree: bool
+    report: InputReport
+    notes: list[str]
+
+
+def _hold_against(
+    pair: Pair,
+    problem: Problem,
+    position: int,
+    found: Jacobian,
+    upstreams: Sequence[Array],
+    gradients: Sequence[dict[int, Any]],
+) -> _Comparison:
+    """Hold a gradient against the differences; the report is of the upstream with the larger error.
+
+    They agree if |a - n| <= tolerance (|a| + |n|) + what the differences err by, in norms.
+    """
+    name, smooth = problem.names[position], found.smooth
+    error, agree, notes = 0.0, True, []
+    report: InputReport | None = None
+    for dy, given in zip(upstreams, gradients, strict=True):
+        numeric, uncertain = (part[smooth] for part in found.pull_back(dy))
+        missing = np.full(problem.inputs[position].shape, np.nan)
+        a = given.get(position, missing).reshape(-1)[found.entries[smooth]]
+        size = float(np.linalg.norm(a) + np.linalg.norm(numeric))
+        allowed = MARGIN * float(np.linalg.norm(uncertain))
+        if report is None and problem.tolerance * size < allowed < 1e-2 * size:
+            sharper = complex_step(_without_copies(pair), problem.inputs, position, found)
+            if sharper is not None:
+                return _hold_against(pair, problem, position, sharper, upstreams, gradients)
+            notes.append(
+                f"{name}: the differences are good to {allowed / size:.0e} only, because y is "
+                f"large beside its changes"
+            )
+        elif report is None and 0 < size * 1e-2 <= allowed:
+            notes.append(f"{name}: rounding hides any gradient below {allowed:.0e}")
+        distance = float(np.linalg.norm(a - numeric))
+        # "not <=" and not ">": a NaN must fail.
+        agree &= distance <= problem.tolerance * size + allowed
+        # Two gradients that are zero to rounding are equal.
+        this = 0.0 if max(distance, size) <= allowed else distance / max(size, TINY)
+        if report is None or not this <= error:
+            error = this
+            report = _report(problem, position, found, error, (a, numeric, uncertain))
+    assert report is not None
+    return _Comparison(bool(agree), report, notes)
+
+
+def _without_copies(pair: Pair) -> Any:
+    """Give the forward pass itself: its complex result must not be taken for a mistake."""
+    if pair.style == "returned":
+        return lambda inputs: pair.forward(*inputs)[0]
+    return lambda inputs: pair.forward(*inputs)
+
+
+def _report(
+    problem: Problem,
+    position: int,
+    found: Jacobian,
+    error: float,
+    numbers: tuple[Array, Array, Array],
+) -> InputReport:
+    """Put the numbers of one input together."""
+    analytic, numeric, uncertain = numbers
+    shape = problem.inputs[position].shape
+    distance = np.abs(analytic - numeric)
+    worst = int(np.argmax(np.where(np.isnan(distance), np.inf, distance)))
+    index = np.unravel_index(int(found.entries[found.smooth][worst]), shape)
+    # Entries that rounding explains have no relative error worth naming.
+    size = np.maximum(np.abs(analytic) + np.abs(numeric), TINY)
+    by_entry = np.where(np.maximum(distance, 1e-3 * size) > MARGIN * uncertain, distance / size, 0)
+    return InputReport(
+        problem.names[position],
+        shape,
+        tuple(int(i) for i in index),
+        float(analytic[worst]),
+        float(numeric[worst]),
+        error,
+        float(by_entry.max()),
+        int(np.count_nonzero(found.smooth)),
+        int(np.count_nonzero(~found.smooth)),
+    )

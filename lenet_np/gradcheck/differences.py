@@ -61,16 +61,7 @@ class Jacobian(NamedTuple):
         return np.asarray(np.isfinite(self.values).all(axis=0), dtype=np.bool_)
 
     def pull_back(self, upstream: Array) -> tuple[Array, Array]:
-        """Multiply an upstream gradient into the Jacobian: dx = Jᵀ dy, and the error of that.
-
-        Parameters
-        ----------
-        upstream : (M,) or the shape of the outputs
-
-        Returns
-        -------
-        gradient, error : (n,), NaN at kinks
-        """
+        """Multiply an upstream gradient into the Jacobian: dx = Jᵀ dy, and its error: (n,)."""
         weights = upstream.reshape(-1)
         error = np.sqrt(np.square(weights[:, np.newaxis] * self.errors).sum(axis=0))
         return weights @ self.values, error
@@ -81,14 +72,6 @@ def relative_error(analytic: Array, numeric: Array) -> float:
 
     It lies between 0 (equal) and 1 (opposite, or one of them zero). A factor of 1 + d between
     the two gives about d/2.
-
-    Parameters
-    ----------
-    analytic, numeric : arrays of one shape
-
-    Returns
-    -------
-    float
     """
     tiny = float(np.finfo(np.float64).tiny)  # only so that two zero gradients are equal
     scale = float(np.linalg.norm(analytic) + np.linalg.norm(numeric))
@@ -105,19 +88,7 @@ def rounding(
     """Measure how far each output moves when the inputs move by their last digit.
 
     No difference of the outputs says anything below this. What the function subtracts inside,
-    and so loses, is in it.
-
-    Parameters
-    ----------
-    function : Function
-    inputs : arrays
-    wanted : positions of those that move
-    here : (M,), the outputs
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    (M,), at least one unit in the last place of each output.
+    and so loses, is in it. At least one unit in the last place of each output: (M,).
     """
     noise = EPSILON * np.abs(here)
     for _ in range(DRAWS):
@@ -138,23 +109,10 @@ def slope(
     level: int = 0,
     levels: int = LEVELS,
 ) -> Slope:
-    """Differentiate a curve of outputs at 0, with the largest step at which it is smooth.
+    """Differentiate a curve t -> (M,) at 0, with the largest step at which it is smooth.
 
-    Parameters
-    ----------
-    value_at : function of the offset t, giving (M,)
-    here : (M,), its value at 0
-    noise : (M,), from `rounding`
-    step : float
-        The first step; the units of t.
-    level : int
-        How often it is made smaller before the first try.
-    levels : int
-        How often at most.
-
-    Returns
-    -------
-    Slope
+    `here` is its value at 0, `noise` what `rounding` measured, `step` the first step, in units of
+    t. It is made smaller `level` times before the first try, and `levels` times at most.
     """
     right = left = np.full(here.shape, np.nan)
     unsettled: list[Slope] = []
@@ -200,22 +158,9 @@ def jacobian(
     entries: Sequence[int] | NDArray[np.intp] | None = None,
     noise: Array | None = None,
 ) -> Jacobian:
-    """Differentiate all outputs by entries of one input.
+    """Differentiate all outputs by some entries of one input, given by flat indices, or by all.
 
-    Parameters
-    ----------
-    function : function of the list of inputs, giving an array of any shape
-    inputs : arrays; the one to differentiate by in float64
-    position : int
-        Which input.
-    entries : (n,) flat indices, optional
-        All entries if left out.
-    noise : (M,), optional
-        What `rounding` measured; the last place of the outputs if left out.
-
-    Returns
-    -------
-    Jacobian
+    `noise` is what `rounding` measured; the last place of the outputs if left out.
     """
     x = inputs[position]
     here = np.asarray(function(inputs)).reshape(-1)
@@ -245,19 +190,7 @@ def jacobian(
 def along(
     function: Function, inputs: Sequence[Any], position: int, entries: Sequence[int]
 ) -> Callable[[float], Array]:
-    """Make the curve t -> outputs, where the given entries of one input move by t together.
-
-    Parameters
-    ----------
-    function : Function
-    inputs : arrays
-    position : int
-    entries : flat indices
-
-    Returns
-    -------
-    function of t, giving (M,)
-    """
+    """Make the curve t -> (M,) outputs, where entries of one input move by t together."""
 
     def value_at(offset: float) -> Array:
         moved = inputs[position].copy(order="C")
@@ -274,18 +207,10 @@ def complex_step(
     """Differentiate without a difference, f'(x) = Im f(x + ih)/h: there is nothing to cancel.
 
     It works for functions that are made of analytic operations and take complex numbers, and
-    knows nothing of kinks: it only sharpens a Jacobian from differences, where they settled.
+    knows nothing of kinks: it only sharpens a Jacobian from differences, where they settled, and
+    must agree with it within its errors. None where the function is not one of these: it may
+    raise anything.
 
-    Parameters
-    ----------
-    function : like `Function`, called with a complex input; may raise anything
-    inputs, position : as in `jacobian`
-    found : Jacobian
-        From differences; the answer must agree with it within its errors.
-
-    Returns
-    -------
-    Jacobian, or None where the function is not one of these.
 
     Source: Squire & Trapp 1998, Using complex variables to estimate derivatives of real functions.
     """
@@ -320,15 +245,7 @@ def bend(
 ) -> Array:
     """Compare second differences over h and h/2: 0 up to h³ if smooth, the jump of slope if not.
 
-    Parameters
-    ----------
-    here, ahead, behind, ahead2, behind2 : (M,)
-        The function at 0, h, -h, h/2 and -h/2.
-    h : float
-
-    Returns
-    -------
-    (M,)
+    The function at 0, h, -h, h/2 and -h/2 is given: (M,) each.
     """
     whole = (ahead - 2 * here + behind) / h
     half = (ahead2 - 2 * here + behind2) / (h / 2)
@@ -336,19 +253,9 @@ def bend(
 
 
 def settled(change: Array, slopes: Array, floor: Array) -> bool:
-    """Say whether a change between two steps is nothing but rounding.
+    """Say whether a change between two steps is nothing but rounding; False where any is NaN.
 
-    Parameters
-    ----------
-    change : (M,)
-    slopes : (M,)
-        Their largest is the scale.
-    floor : (M,)
-        What rounding explains.
-
-    Returns
-    -------
-    bool : False where anything is NaN.
+    The largest of the slopes is the scale; the floor is what rounding explains: (M,) each.
     """
     if not np.isfinite(slopes).all():
         return False
@@ -360,17 +267,8 @@ def is_rounding(changes: list[float], here: Array) -> bool:
     """Tell rounding from a kink where the slopes never settled.
 
     As the step h shrinks, what rounding does to a slope grows like 1/h, and what a kink does to
-    it stays. Times h, the one stays and the other shrinks.
-
-    Parameters
-    ----------
-    changes : list of float
-        For each step, from large to small, h times the change of the slope.
-    here : (M,), the outputs
-
-    Returns
-    -------
-    bool : False for a jump, which is too large to be rounding.
+    it stays. Times h, the one stays and the other shrinks. The changes are h times
+    those of the slope, from the largest step to the smallest. A jump is too large to be rounding.
     """
     if len(changes) < 3 or not np.isfinite(changes).all():
         return False

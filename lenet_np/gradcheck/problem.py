@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .calls import STYLES
-from .results import Array
+from .differences import Array
 
 
 class Problem(NamedTuple):
@@ -42,21 +42,7 @@ def prepare(
     entries: int | None,
     batch_axis: int | None,
 ) -> Problem:
-    """Look at the arguments of `check`.
-
-    Parameters
-    ----------
-    as for `check`
-
-    Returns
-    -------
-    Problem
-
-    Raises
-    ------
-    ValueError
-        If they make no sense.
-    """
+    """Look at the arguments of `check`; ValueError if they make no sense."""
     if style not in STYLES:
         raise ValueError(f"cache must be one of {', '.join(STYLES)}, got {style!r}")
     if isinstance(inputs, np.ndarray) or not inputs:

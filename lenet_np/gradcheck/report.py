@@ -84,15 +84,6 @@ def chance_of_missing(checked: int, share: float = SHARE) -> float:
     """Give the probability that none of the checked entries is among those that are wrong.
 
     (1 - q)^m for m entries drawn at random and an error that hits a share q of all.
-
-    Parameters
-    ----------
-    checked : int
-    share : float
-
-    Returns
-    -------
-    float
     """
     return float((1 - share) ** checked)
 
@@ -100,16 +91,8 @@ def chance_of_missing(checked: int, share: float = SHARE) -> float:
 def draw_map(marks: NDArray[Any], batch_axis: int | None = None) -> str:
     """Draw where an array is right and wrong: its two longest axes, folded over all others.
 
-    Parameters
-    ----------
-    marks : any shape, integers
-        0 right, 1 left out at a kink, 2 not checked, 3 wrong. The worst of a fold is drawn.
-    batch_axis : int, optional
-        An axis that is folded if there are two others.
-
-    Returns
-    -------
-    str : '.' right, 'k' kink, '?' not checked, 'X' wrong.
+    The marks are 0 right, 1 left out at a kink, 2 not checked, 3 wrong; the worst of a fold is
+    drawn. The batch axis is folded if there are two others.
     """
     axes = [axis for axis in range(marks.ndim) if marks.ndim <= 2 or axis != batch_axis]
     shown = sorted(sorted(axes, key=lambda axis: -marks.shape[axis])[:2])

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .differences import Array
 from .report import Finding
 
 
@@ -19,24 +19,10 @@ class Sorted(NamedTuple):
 
 
 def sort_gradients(result: Any, names: Sequence[str], wanted: Sequence[int]) -> Sorted:
-    """Assign gradients to inputs.
+    """Assign what backward returned to inputs: one gradient, a sequence or dict with one for each.
 
-    Parameters
-    ----------
-    result : what backward returned
-        One gradient, or a sequence or dict with one for each input. Constants may be left out, or
-        have None.
-    names : names of all inputs
-    wanted : positions of the inputs that take a gradient
-
-    Returns
-    -------
-    Sorted
-
-    Raises
-    ------
-    MisbehaviourError
-        If the number of gradients, or their names, are not those of the inputs.
+    Constants may be left out, or have None. MisbehaviourError if the number of gradients, or
+    their names, are not those of the inputs.
     """
     gradients: dict[int, Any] = {}
     findings = []
@@ -87,8 +73,6 @@ def _wrong_number(message: str) -> MisbehaviourError:
 
 # --- what checked code may return: float64 arrays without nan. All else is said in plain words ----
 
-Array = NDArray[np.float64]
-
 
 class MisbehaviourError(Exception):
     """The checked code did something after which nothing can be computed."""
@@ -99,20 +83,7 @@ class MisbehaviourError(Exception):
 
 
 def as_output(result: Any) -> Array:
-    """Take what forward returned for y, or say what is wrong with it.
-
-    Parameters
-    ----------
-    result : anything
-
-    Returns
-    -------
-    float64 array, a copy
-
-    Raises
-    ------
-    MisbehaviourError
-    """
+    """Copy what forward returned for y. MisbehaviourError says what is wrong with it."""
     problem = wrong_type(result, "y")
     if problem is None:
         y = np.array(result)
@@ -124,17 +95,7 @@ def as_output(result: Any) -> Array:
 
 
 def wrong_type(value: Any, what: str) -> Finding | None:
-    """Say what is wrong with the type of a result, or give None.
-
-    Parameters
-    ----------
-    value : anything
-    what : str, what it should be
-
-    Returns
-    -------
-    Finding or None
-    """
+    """Say what is wrong with the type of a result, or give None."""
     if value is None:
         return Finding("none", None, f"{what} is None: is a return missing?")
     if not isinstance(value, (np.ndarray, np.generic, float, int)):

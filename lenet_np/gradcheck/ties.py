@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calls import Pair
-from .differences import STEP, Jacobian, along, slope
+from .differences import STEP, Array, Jacobian, along, slope
 from .problem import Problem
 from .report import Finding
-from .results import Array, MisbehaviourError, sort_gradients
+from .results import MisbehaviourError, sort_gradients
 
 #: Groups that are looked at: each costs some forward passes and a backward pass.
 GROUPS = 8
@@ -30,19 +30,6 @@ def check_ties(
     """Check that the gradients of tied entries add up to that of moving them all together.
 
     Which of them gets the gradient is free: the first, the last, or each its share.
-
-    Parameters
-    ----------
-    pair, problem
-    position : of the input
-    found : Jacobian by this input
-    function : function of the inputs, giving y
-    y : array
-    noise : (M,)
-
-    Returns
-    -------
-    list of Finding : none, or one.
     """
     kinks = ~found.smooth
     x, name = problem.inputs[position], problem.names[position]
@@ -93,20 +80,9 @@ def tied_groups(
     """Find, for each output, the entries that tie for it.
 
     An entry that ties for a maximum moves it alone on one side, and not at all on the other.
-
-    Parameters
-    ----------
-    x : any shape
-    entries : (n,), flat indices of the entries at kinks
-    right, left : (M, n)
-        Slopes on both sides.
-    noise : float
-        Slopes closer than this, relative to the largest, are equal.
-
-    Returns
-    -------
-    list of (output, entries, is_maximum): flat indices, at least two entries of one value. For a
-    minimum the last is False.
+    The entries at kinks are flat indices, with the slopes on both sides: (M, n). Slopes closer than
+    `noise`, relative to the largest, are equal. Gives (output, entries, is_maximum) with at least
+    two entries of one value; for a minimum the last is False.
     """
     groups = []
     for output in range(len(right)):

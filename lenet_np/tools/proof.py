@@ -45,17 +45,7 @@ Case = tuple[str, Callable[[np.random.Generator], Report]]
 
 
 def prove(seed: int = 0) -> Iterator[Row]:
-    """Check the package, part by part.
-
-    Parameters
-    ----------
-    seed : int
-        Of the inputs, the upstream gradients and the noise.
-
-    Yields
-    ------
-    Row
-    """
+    """Check the package, part by part; the seed is of inputs, upstream gradients and noise."""
     for number, (name, run) in enumerate([*_operations(), *_losses(), *_network(), *_routes()]):
         start = time.perf_counter()
         report = run(np.random.default_rng([seed, number]))

@@ -8,58 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..differences import Jacobian, relative_error
+from ..differences import Array, Jacobian, relative_error
+from ..report import Finding
 
-Array = NDArray[np.float64]
 #: A hypothesis explains the numbers if its gradient and the code's differ by less.
 EXPLAINED = 1e-6
 
 
-class Guess(NamedTuple):
-    """A hypothesis that explains the numbers."""
-
-    code: str
-    message: str
-
-
 @dataclass(frozen=True)
 class Case:
-    """One wrong gradient.
+    """One wrong gradient."""
 
-    Parameters
-    ----------
-    position : of the input
-    names, inputs : of all inputs
-    analytic : the gradient of the checked code, maybe of another shape than the input
-    numeric : dict from positions to gradients by differences, in the shapes of the inputs; NaN
-        where there is none
-    jacobian : of the outputs by this input
-    output : y
-    upstream : dy, in the shape of y
-    batch_axis : of the outputs and of the first input, or None
-    again : function of another upstream, giving the checked code's gradient for it, or None
-    numeric_at : function of (inputs, entries), giving the gradient at these entries by
-        differences, with the forward pass at other inputs
-    previous : the inputs of the forward pass that ran before the one that counts
-    """
-
-    position: int
-    names: Sequence[str]
+    position: int  # of the input
+    names: Sequence[str]  # of all inputs
     inputs: Sequence[Any]
-    analytic: Array
-    numeric: dict[int, Array]
-    jacobian: Jacobian
-    output: Array
-    upstream: Array
-    batch_axis: int | None
+    analytic: Array  # the gradient of the checked code, maybe of another shape than the input
+    numeric: dict[int, Array]  # for each position, by differences; NaN where there is none
+    jacobian: Jacobian  # of the outputs by this input
+    output: Array  # y
+    upstream: Array  # dy, in the shape of y
+    batch_axis: int | None  # of the outputs and of the first input
+    #: The checked code's gradient for another upstream.
     again: Callable[[Array], Array | None]
+    #: The gradient by differences at some entries, with the forward pass at other inputs.
     numeric_at: Callable[[Sequence[Any], NDArray[np.intp]], Array]
-    previous: Sequence[Any]
+    previous: Sequence[Any]  # the inputs of the forward pass before the one that counts
+
+    def finding(self, code: str, message: str) -> Finding:
+        """Name the cause."""
+        return Finding(code, self.name, message)
 
     @property
     def name(self) -> str:
@@ -108,17 +90,8 @@ class Case:
     ) -> bool:
         """Say whether a predicted gradient equals the checked code's to rounding.
 
-        Parameters
-        ----------
-        predicted : array; NaN where the hypothesis says nothing
-        analytic : array, optional
-            The code's, where it was rearranged for the comparison.
-        least : float
-            The share of the known entries that must be predicted.
-
-        Returns
-        -------
-        bool
+        NaN where the hypothesis says nothing; it must predict the share `least` of what is known.
+        The code's gradient may be given rearranged.
         """
         analytic = self.analytic if analytic is None else analytic
         if predicted.shape != analytic.shape:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..differences import relative_error
-from .case import Array, Case, Guess
+from ..differences import Array, relative_error
+from ..report import Finding
+from .case import Case
 
 
-def upstream_ignored(case: Case) -> Guess | None:
+def upstream_ignored(case: Case) -> Finding | None:
     """The gradient does not change with dy, or is the one for a dy of ones."""
     ones = case.pull_back(np.ones_like(case.upstream))
     other = case.again(np.asarray(np.roll(case.upstream, 1) * 1.5 + 0.5))
@@ -23,7 +24,7 @@ def upstream_ignored(case: Case) -> Guess | None:
         and relative_error(other, case.analytic) < 1e-9
     )
     if same or (np.any(case.analytic) and case.explained_by(ones)):
-        return Guess(
+        return case.finding(
             "upstream-ignored",
             "the gradient does not depend on dy: the chain rule multiplies the upstream "
             "gradient into the derivative",
@@ -31,14 +32,14 @@ def upstream_ignored(case: Case) -> Guess | None:
     return None
 
 
-def zero(case: Case) -> Guess | None:
+def zero(case: Case) -> Finding | None:
     """Zeros everywhere."""
     if case.fits and not np.any(case.analytic):
-        return Guess("zero", "the gradient is zero everywhere, and should not be")
+        return case.finding("zero", "the gradient is zero everywhere, and should not be")
     return None
 
 
-def factor(case: Case) -> Guess | None:
+def factor(case: Case) -> Finding | None:
     """A constant: the sign, the size of the batch, or another number."""
     if not case.fits:
         return None
@@ -50,16 +51,16 @@ def factor(case: Case) -> Guess | None:
     if c == 0 or relative_error(a, c * n) > 1e-7 + 1e-9 / abs(c):
         return None
     if abs(c + 1) < 1e-6:
-        return Guess("wrong-sign", "every entry has the wrong sign")
+        return case.finding("wrong-sign", "every entry has the wrong sign")
     if case.examples > 1:
         same = "; with a batch of 2 any factor of 2 looks the same" if case.examples == 2 else ""
         if abs(c * case.examples - 1) < 1e-6:
-            return Guess(
+            return case.finding(
                 "batch-mean",
                 f"averaged over the batch of {case.examples}, where it must be summed{same}",
             )
         if abs(c / case.examples - 1) < 1e-6:
-            return Guess(
+            return case.finding(
                 "batch-sum",
                 f"summed over the batch of {case.examples}, where it must be averaged{same}",
             )
@@ -67,7 +68,7 @@ def factor(case: Case) -> Guess | None:
     if np.count_nonzero(n) < 2 and not meaning:
         return None  # One number is always a factor away from another.
     text = f" ({'minus ' if c < 0 else ''}{meaning})" if meaning else ""
-    return Guess("constant-factor", f"every entry is {c:.9g} times what it should be{text}")
+    return case.finding("constant-factor", f"every entry is {c:.9g} times what it should be{text}")
 
 
 def _recognise(c: float, case: Case) -> str | None:
@@ -108,7 +109,7 @@ def _numbers(case: Case) -> Iterator[tuple[str, float]]:
                     yield f"{length}, {what} of {axis} {where} of {name}", length
 
 
-def mask(case: Case) -> Guess | None:
+def mask(case: Case) -> Finding | None:
     """Elementwise layers: dy let through where it must not be."""
     dy, a, n = case.upstream, case.analytic, case.right
     if not case.fits or dy.shape != a.shape:
@@ -116,39 +117,41 @@ def mask(case: Case) -> Guess | None:
     known = np.isfinite(n)
     blocked = known & (n == 0)
     if blocked.any() and case.explained_by(np.where(blocked, dy, n)):
-        return Guess(
+        return case.finding(
             "missing-mask",
             "dy is let through where the output does not depend on the input: "
             "the derivative there is zero",
         )
     if blocked.any() and case.explained_by(np.where(known, np.where(blocked, dy, 0), np.nan)):
-        return Guess("inverted-mask", "dy is let through exactly where it must be stopped")
+        return case.finding("inverted-mask", "dy is let through exactly where it must be stopped")
     for sign, text in ((1, "dy itself is positive"), (-1, "dy itself is negative")):
         passed = np.where(sign * dy > 0, 1.0, 0.0)
         if case.explained_by(dy * passed) or case.explained_by(n * passed):
-            return Guess(
+            return case.finding(
                 "mask-of-upstream",
                 f"only entries where {text} are let through: the mask must come from the input",
             )
     return None
 
 
-def missing_factor(case: Case) -> Guess | None:
+def missing_factor(case: Case) -> Finding | None:
     """A factor for each entry is left out, or one too many: an input, the output, and the like."""
     if not case.fits:
         return None
     for text, values in _arrays(case):
         if case.explained_by(case.right, case.analytic * values):
-            return Guess("missing-factor", f"the factor {text} is missing")
+            return case.finding("missing-factor", f"the factor {text} is missing")
         with np.errstate(all="ignore"):
             if case.explained_by(case.right * values):
-                return Guess("missing-factor", f"there is a factor {text} too many")
+                return case.finding("missing-factor", f"there is a factor {text} too many")
     if case.explained_by(case.upstream):
-        return Guess("missing-factor", "the gradient is dy itself: the derivative is missing")
+        return case.finding(
+            "missing-factor", "the gradient is dy itself: the derivative is missing"
+        )
     return None
 
 
-def missing_term(case: Case) -> Guess | None:
+def missing_term(case: Case) -> Finding | None:
     """Something is added or left out: an input, for each example times dy."""
     if not case.fits:
         return None
@@ -160,7 +163,7 @@ def missing_term(case: Case) -> Guess | None:
             term = values * weights
             for sign, minus in ((1, ""), (-1, "minus ")):
                 if np.any(term) and case.explained_by(left_out, sign * term):
-                    return Guess("missing-term", f"the term {minus}{text}{times} is missing")
+                    return case.finding("missing-term", f"the term {minus}{text}{times} is missing")
     return None
 
 

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..differences import relative_error
-from .case import EXPLAINED, Array, Case, Guess, axes_text
+from ..differences import Array, relative_error
+from ..report import Finding
+from .case import EXPLAINED, Case, axes_text
 
 #: Entries at which a gradient at other inputs is computed: each costs four forward passes.
 SAMPLE = 24
 
 
-def other_input(case: Case) -> Guess | None:
+def other_input(case: Case) -> Finding | None:
     """The gradient of another input."""
     for position, gradient in case.numeric.items():
         if position != case.position and np.any(gradient) and case.explained_by(gradient):
-            return Guess(
+            return case.finding(
                 "other-input",
                 f"this is the gradient of {case.names[position]}: return the gradients in the "
                 f"order of the inputs",
@@ -28,7 +29,7 @@ def other_input(case: Case) -> Guess | None:
     return None
 
 
-def summed(case: Case) -> Guess | None:
+def summed(case: Case) -> Finding | None:
     """Of another shape, and right when summed over the axes that are too many."""
     a, n = case.analytic, case.right
     if case.fits:
@@ -39,7 +40,7 @@ def summed(case: Case) -> Guess | None:
             if total.size == n.size and case.explained_by(n, total.reshape(n.shape)):
                 if a.size == n.size:
                     break  # a matter of shape alone
-                return Guess(
+                return case.finding(
                     "bias-sum",
                     f"a sum is missing: the gradient has shape {a.shape}; summed over "
                     f"{axes_text(axes)} it is right",
@@ -47,7 +48,7 @@ def summed(case: Case) -> Guess | None:
     return None
 
 
-def transposed(case: Case) -> Guess | None:
+def transposed(case: Case) -> Finding | None:
     """Axes in another order, with or without a reshape that hides it."""
     a, n = case.analytic, case.right
     if n.ndim < 2 or n.ndim > 5 or a.size != n.size:
@@ -56,13 +57,13 @@ def transposed(case: Case) -> Guess | None:
         turned = n.transpose(order)
         if order != tuple(range(n.ndim)) and case.explained_by(turned):
             what = "transposed" if n.ndim == 2 else f"with its axes in the order {order}"
-            return Guess("transposed", f"the gradient is {what}")
+            return case.finding("transposed", f"the gradient is {what}")
     if not case.fits:
         return None
     for order in itertools.permutations(range(n.ndim)):
         mixed = n.transpose(order).reshape(n.shape)
         if case.explained_by(mixed) and not np.array_equal(mixed, n, equal_nan=True):
-            return Guess(
+            return case.finding(
                 "axes-mixed",
                 f"the numbers are right, but reshaped where they should be transposed "
                 f"(order of axes {order})",
@@ -70,13 +71,13 @@ def transposed(case: Case) -> Guess | None:
     return None
 
 
-def flipped(case: Case) -> Guess | None:
+def flipped(case: Case) -> Finding | None:
     """Mirrored along some axes."""
     if not case.fits:
         return None
     for axes in _flips(case.shape):
         if case.explained_by(np.flip(case.right, axes)):
-            return Guess(
+            return case.finding(
                 "flipped-kernel",
                 f"the gradient is mirrored along {axes_text(axes)}: the kernel is flipped, "
                 f"as in a convolution for a correlation",
@@ -84,7 +85,7 @@ def flipped(case: Case) -> Guess | None:
     return None
 
 
-def at_other_inputs(case: Case) -> Guess | None:
+def at_other_inputs(case: Case) -> Finding | None:
     """Right for other inputs: those of an earlier call, or one of them flipped or transposed."""
     if not case.fits:
         return None
@@ -105,7 +106,7 @@ def at_other_inputs(case: Case) -> Guess | None:
         )
 
     if explains(list(case.previous)):
-        return Guess(
+        return case.finding(
             "stale-cache",
             "this is the gradient for the inputs of an earlier call: the cache is not renewed "
             "by forward, or kept in one place for all calls",
@@ -116,7 +117,7 @@ def at_other_inputs(case: Case) -> Guess | None:
         for text, code, changed in _variants(other):
             inputs = [*case.inputs[:position], changed, *case.inputs[position + 1 :]]
             if explains(inputs):
-                return Guess(code, f"the gradient uses {case.names[position]} {text}")
+                return case.finding(code, f"the gradient uses {case.names[position]} {text}")
     return None
 
 
@@ -152,7 +153,7 @@ def _sample(case: Case) -> NDArray[np.intp]:
     return np.array(sorted(chosen), np.intp)
 
 
-def shifted(case: Case) -> Guess | None:
+def shifted(case: Case) -> Finding | None:
     """An image moved by a few pixels: padding that was not cut off."""
     if not case.fits or not _is_image(case):
         return None
@@ -162,7 +163,7 @@ def shifted(case: Case) -> Guess | None:
             if steps != (0, 0):
                 moved = _move(_move(case.right, first, steps[0]), second, steps[1])
                 if case.explained_by(moved):
-                    return Guess(
+                    return case.finding(
                         "border",
                         f"the gradient is moved by {steps} pixels along "
                         f"{axes_text((first, second))}: cut the padding off at both sides",
@@ -170,7 +171,7 @@ def shifted(case: Case) -> Guess | None:
     return None
 
 
-def stride_ignored(case: Case) -> Guess | None:
+def stride_ignored(case: Case) -> Finding | None:
     """Every window's share is put where the window would be with stride 1."""
     x_axes, dy = _image_axes(case), case.upstream
     y_axes = [axis for axis in range(dy.ndim) if axis != _normal(case.batch_axis, dy.ndim)]
@@ -193,13 +194,13 @@ def stride_ignored(case: Case) -> Guess | None:
                 predicted += share
             # What comes from the padding is not known: a corner is enough.
             if case.explained_by(predicted, least=0.2):
-                return Guess(
+                return case.finding(
                     "stride", f"the gradient is spread with stride 1, forward has {stride}"
                 )
     return None
 
 
-def border(case: Case) -> Guess | None:
+def border(case: Case) -> Finding | None:
     """Right inside, wrong near the edges of an image; or right for the first example alone."""
     if not case.fits:
         return None
@@ -209,7 +210,7 @@ def border(case: Case) -> Guess | None:
     if batch is not None and case.shape[batch] > 1:
         by_example = np.moveaxis(wrong, batch, 0).reshape(case.shape[batch], -1)
         if not by_example[0].any() and by_example[1:].any(axis=1).all():
-            return Guess(
+            return case.finding(
                 "first-example-only", "right for the first example, wrong for all the others"
             )
     if not _is_image(case):
@@ -222,7 +223,7 @@ def border(case: Case) -> Guess | None:
                 inside = known & ~edge
                 share = float((wrong & edge).sum() / max(int((known & edge).sum()), 1))
                 if inside.any() and not (wrong & inside).any() and share > 0.3:
-                    return Guess(
+                    return case.finding(
                         "border",
                         f"only entries within {width} of the border of {axes_text(chosen)} are "
                         f"wrong: look at the padding, and at windows that are left out",

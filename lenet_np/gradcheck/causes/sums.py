@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .case import Array, Case, Guess, axes_text
+from ..differences import Array
+from ..report import Finding
+from .case import Case, axes_text
 
 
-def some_outputs(case: Case) -> Guess | None:
+def some_outputs(case: Case) -> Finding | None:
     """Only the first or last index of some axes counts, or it is the one that is left out."""
     if not case.fits:
         return None
@@ -27,41 +29,45 @@ def some_outputs(case: Case) -> Guess | None:
         which = "first" if end == 0 else "last"
         where = f"{axes_text(axes)} of y"
         if not only:
-            return Guess(
+            return case.finding(
                 "left-out",
                 f"the {which} index of {where} is left out: a loop that ends too early, or "
                 f"starts too late",
             )
         if axes == (batch,) and end == 0:
-            return Guess("first-example-only", "only the first example of the batch counts")
+            return case.finding("first-example-only", "only the first example of the batch counts")
         if _adds_on(case):
-            return Guess("bias-sum", f"a sum is missing: only the {which} index of {where} counts")
+            return case.finding(
+                "bias-sum", f"a sum is missing: only the {which} index of {where} counts"
+            )
         if axes == (batch,):
-            return Guess(
+            return case.finding(
                 "last-example-only",
                 "only the last example of the batch counts: = for += in a loop over examples?",
             )
         if end == -1:
-            return Guess(
+            return case.finding(
                 "overwrite-overlap",
                 f"only the last index of {where} counts: = for += in a loop?",
             )
-        return Guess("one-position-only", f"only the first index of {where} counts")
+        return case.finding("one-position-only", f"only the first index of {where} counts")
     return None
 
 
-def first_for_all(case: Case) -> Guess | None:
+def first_for_all(case: Case) -> Finding | None:
     """Every example is given the gradient of the first."""
     axis = case.own_batch_axis
     if not case.fits or axis is None or case.examples < 2:
         return None
     first = np.broadcast_to(np.take(case.right, [0], axis=axis), case.shape)
     if case.explained_by(first):
-        return Guess("first-example-only", "every example is given the gradient of the first")
+        return case.finding(
+            "first-example-only", "every example is given the gradient of the first"
+        )
     return None
 
 
-def overwritten(case: Case) -> Guess | None:
+def overwritten(case: Case) -> Finding | None:
     """Every entry holds the share of one window only, where several overlap."""
     smooth = case.jacobian.smooth
     if not case.fits or not smooth.any():
@@ -87,7 +93,7 @@ def overwritten(case: Case) -> Guess | None:
             if not lost.any():
                 continue
             order = _who_won(touched[:, lost], equal[:, lost])
-            return Guess(
+            return case.finding(
                 "overwrite-overlap",
                 f"where windows overlap (along {axes_text(loop)} of y) {order} is kept, and not "
                 f"the sum: = for +=?",
@@ -107,7 +113,7 @@ def _who_won(touched: Any, equal: Any) -> str:
     return "only the share of one"
 
 
-def diagonal(case: Case) -> Guess | None:
+def diagonal(case: Case) -> Finding | None:
     """Each output is taken to depend on the input at its own place alone; or J dy for Jᵀ dy."""
     dy, jacobian = case.upstream, case.jacobian
     if not case.fits or dy.shape != case.shape or len(jacobian.entries) != dy.size:
@@ -123,7 +129,7 @@ def diagonal(case: Case) -> Guess | None:
         for axis in range(dy.ndim)
     )
     if case.explained_by(dy * own) or (constant and np.any(case.analytic)):
-        return Guess(
+        return case.finding(
             "diagonal-only",
             "each output is taken to depend on the input at its own place alone: the ways "
             "through sums, means or maxima over the others are missing",
@@ -131,7 +137,7 @@ def diagonal(case: Case) -> Guess | None:
     if np.isfinite(jacobian.values).all():
         forward = (jacobian.values @ dy.reshape(-1)).reshape(dy.shape)
         if case.explained_by(forward):
-            return Guess(
+            return case.finding(
                 "transposed",
                 "dy is multiplied with the Jacobian instead of its transpose: a matrix in the "
                 "formula must be transposed",

@@ -1,4 +1,4 @@
-"""The command ``python -m lenet_np.gradcheck``: the package checks itself."""
+"""The command ``python -m lenet_np gradcheck``: the package checks itself."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 everything is right; 1 a check failed; 2 a value makes no sense; 130
-        interrupted.
-    """
+    """Run the command; status 0 all is right, 1 a check failed, 2 usage, 130 interrupted."""
     from lenet_np.tools.cli.parser import Parser, at_least
     from lenet_np.tools.cli.screen import fail
 
