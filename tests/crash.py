@@ -21,8 +21,7 @@ from typing import Any
 from kill_and_resume import differences
 from tiny import tiny_dataset
 
-from lenet_np.data import Dataset, Split
-from lenet_np.data import files as cache
+from lenet_np.data import Dataset, Split, files
 from lenet_np.tools.commands import train as command
 from lenet_np.tools.runs import events, histograms, start
 
@@ -61,7 +60,7 @@ class Disk:
 
     def install(self) -> None:
         os.fsync, os.replace = self.counted(os.fsync), self.counted(os.replace)
-        for module in (cache, events, histograms):
+        for module in (files, events, histograms):
             module.open = self.open
         io.open = self.open  # that of pathlib
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import struct
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from lenet_np.data.dataset import DataError
-from lenet_np.data.mnist import read_idx
+from lenet_np.data.idx import header, read_idx
 
 VALUES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 # Written out by hand, so that reader and writer cannot share a mistake.
@@ -24,10 +23,6 @@ def written(folder: Path, content: bytes) -> Path:
     return path
 
 
-def header(*shape: int) -> bytes:
-    return struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
-
-
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_reads_packed_and_unpacked_whatever_the_name(tmp_path, pack):
     array = read_idx(written(tmp_path, pack(CONTENT)))
@@ -35,39 +30,43 @@ def test_reads_packed_and_unpacked_whatever_the_name(tmp_path, pack):
     np.testing.assert_array_equal(array, VALUES)
 
 
-def test_reads_labels_from_a_path_as_text(tmp_path):
-    path = written(tmp_path, header(3) + b"\x07\x00\x09")
-    np.testing.assert_array_equal(read_idx(str(path)), [7, 0, 9])
+def test_reads_labels(tmp_path):
+    path = written(tmp_path, header((3,)) + b"\x07\x00\x09")
+    np.testing.assert_array_equal(read_idx(path), [7, 0, 9])
 
 
 def test_reads_more_values_than_one_chunk(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (3, 2**20 + 1), dtype=np.uint8)
-    content = header(*values.shape) + values.tobytes()
+    content = header(values.shape) + values.tobytes()
     np.testing.assert_array_equal(read_idx(written(tmp_path, gzip.compress(content, 1))), values)
 
 
+def test_writes_the_header_that_it_reads():
+    assert header((2, 3, 4)) == CONTENT[:16]
+
+
 def test_reads_no_values(tmp_path):
-    assert read_idx(written(tmp_path, header(0, 28, 28))).shape == (0, 28, 28)
+    assert read_idx(written(tmp_path, header((0, 28, 28)))).shape == (0, 28, 28)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "0 bytes are too short"),
-        (b"\x00\x00\x08", "3 bytes are too short"),
-        (b"<!DOCTYPE html>", "begins with the bytes 3c 21 44 4f"),
-        (b"\x00\x00\x0d\x03" + CONTENT[4:], "not an IDX file of uint8"),
-        (b"\x01\x00\x08\x03" + CONTENT[4:], "not an IDX file of uint8"),
-        (b"\x00\x00\x08\x00" + CONTENT[4:], "0 dimensions"),
-        (b"\x00\x00\x08\xff" + CONTENT[4:], "255 dimensions"),
-        (CONTENT[:15], "inside the header: 15 bytes of 16"),
+        (b"", "begins with nothing"),
+        (b"\x00\x00\x08", "begins with 00 00 08, expected"),
+        (b"<!DOCTYPE html>", "begins with 3c 21 44 4f"),
+        (b"\x00\x00\x0d\x03" + CONTENT[4:], "not an IDX file of bytes"),
+        (b"\x01\x00\x08\x03" + CONTENT[4:], "not an IDX file of bytes"),
+        (b"\x00\x00\x08\x00" + CONTENT[4:], "begins with 00 00 08 00, expected"),
+        (b"\x00\x00\x08\xff" + CONTENT[4:], "begins with 00 00 08 ff, expected"),
+        (CONTENT[:15], "inside the header, after 15 bytes"),
         (CONTENT[:16], "promises 24 values of shape .2, 3, 4., but the file holds 0"),
         (CONTENT[:-1], "promises 24 values of shape .2, 3, 4., but the file holds 23"),
-        (CONTENT + b"\x00", "bytes behind the 24 values"),
-        (header(2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(9), "more than the .* plausible"),
+        (CONTENT + b"\x00", "promises 24 values of shape .*, but more bytes follow"),
+        (header((2**32 - 1,) * 3) + bytes(9), "more than the .* plausible"),
         # This product is 0 modulo 2**64.
-        (header(2**31, 2**31, 4), "more than the .* plausible"),
+        (header((2**31, 2**31, 4)), "more than the .* plausible"),
     ],
 )
 def test_refuses(tmp_path, content, message, pack):
@@ -100,7 +99,7 @@ def test_refuses_rubbish_behind_the_gzip_stream(tmp_path):
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_takes_no_memory_for_an_empty_promise(tmp_path, pack):
-    path = written(tmp_path, pack(header(1000, 1000, 1000) + bytes(10)))
+    path = written(tmp_path, pack(header((1000,) * 3) + bytes(10)))
     tracemalloc.start()
     with pytest.raises(DataError, match=r"promises 1,000,000,000 values .* holds 10"):
         read_idx(path)
@@ -110,9 +109,9 @@ def test_takes_no_memory_for_an_empty_promise(tmp_path, pack):
 
 
 def test_unpacks_no_further_than_promised(tmp_path):
-    path = written(tmp_path, gzip.compress(header(10) + bytes(50_000_000), 1))
+    path = written(tmp_path, gzip.compress(header((10,)) + bytes(50_000_000), 1))
     tracemalloc.start()
-    with pytest.raises(DataError, match="bytes behind the 10 values"):
+    with pytest.raises(DataError, match=r"promises 10 values .* more bytes follow"):
         read_idx(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

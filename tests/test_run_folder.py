@@ -256,13 +256,13 @@ record.Record.after_step = hang_up
 
 
 @posix
-@pytest.mark.parametrize("place", ["record.save", "command.evaluate", "cache.os.fsync"])
+@pytest.mark.parametrize("place", ["record.save", "command.evaluate", "files.os.fsync"])
 def test_a_second_signal_leaves_at_once(whole: Path, tmp_path: Path, place: str) -> None:
     """In the middle of saving, of evaluation, and before a file takes its name."""
     folder = tmp_path / "run"
     twice = f"""
 import os, signal
-from lenet_np.data import files as cache
+from lenet_np.data import files
 from lenet_np.tools.runs import record
 real, calls = {place}, []
 def twice(*words):

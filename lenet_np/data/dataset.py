@@ -26,24 +26,12 @@ class Split:
 
     Indexing converts what is asked for, and only that: ``split[:5]`` gives the pair
     ``(images, labels)`` of the first five examples, images (5, 28, 28, 1) float32 in [0, 1]
-    and one-hot labels (5, 10) float32.
-
-    Parameters
-    ----------
-    pixels : (N, 28, 28) uint8
-        Grey values, 0 (background) to 255 (ink).
-    classes : (N,) uint8
-        The digit on each image, 0 to 9.
-
-    Raises
-    ------
-    DataError
-        If a shape or dtype differs, the numbers of images and labels differ, or a label
-        is above 9.
+    and one-hot labels (5, 10) float32. DataError if a shape or dtype is another than below,
+    the numbers of images and labels differ, or a label is above 9.
     """
 
-    pixels: NDArray[np.uint8]
-    classes: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (N, 28, 28), 0 (background) to 255 (ink)
+    classes: NDArray[np.uint8]  # (N,), the digit on each image
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
@@ -78,54 +66,26 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits: one to learn from, one to watch, one to be tested on once.
+    """The three splits: one to learn from, one to watch, one to be tested on once."""
 
-    Parameters
-    ----------
-    name : str
-        ``"mnist"`` or ``"synthetic"``; reported with every accuracy.
-    train, validation, test : Split
-    """
-
-    name: str
+    name: str  # "mnist" or "synthetic"; reported with every accuracy
     train: Split
     validation: Split
     test: Split
 
 
 def one_hot(classes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """Write each class k as the k-th unit vector.
-
-    Parameters
-    ----------
-    classes : (...) integers from 0 to 9
-
-    Returns
-    -------
-    (..., 10) float32, a single 1 in each row.
-    """
+    """Write each class k, 0 to 9, as the k-th unit vector: (...) to (..., 10)."""
     unit_vectors: NDArray[np.float32] = np.eye(CLASSES, dtype=np.float32)[classes]
     return unit_vectors
 
 
 def pad_to_32(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Surround images with two rows and columns of zeros on each side.
+    """Surround images (N, 28, 28, 1) with two rows and columns of zeros on each side.
 
     LeNet-5 was drawn for 32x32 pixels, so that a stroke's end can lie in the centre of what a
-    unit of the last convolution sees (LeCun et al. 1998, section II.B).
-
-    Parameters
-    ----------
-    images : (N, 28, 28, 1)
-
-    Returns
-    -------
-    (N, 32, 32, 1), same dtype.
-
-    Raises
-    ------
-    ValueError
-        If the images are not 28x28 with one channel.
+    unit of the last convolution sees (LeCun et al. 1998, section II.B). ValueError if the images
+    have another shape.
     """
     if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 1):
         raise ValueError(f"images must have shape (N, 28, 28, 1), got {images.shape}")

@@ -1,26 +1,22 @@
 """Downloading a file from mirrors, so that it appears whole and right or not at all.
 
-The answer is streamed, hashed and moved into place only when it is exactly the expected file, so
+The answer is held in memory, 10 MB at most, and written when it is exactly the expected file, so
 that a broken network can never leave a broken file behind.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from lenet_np.data.dataset import DataError
-from lenet_np.data.files import WriteError, write_atomically
+from lenet_np.data.files import write_atomically
 
-# Bytes read at a time.
-_CHUNK = 2**16
+_CHUNK = 2**16  # bytes read at a time
 
 
 class Fingerprint(NamedTuple):
@@ -28,14 +24,6 @@ class Fingerprint(NamedTuple):
 
     size: int  # bytes
     sha256: str  # hexadecimal
-
-
-class DownloadError(DataError):
-    """No mirror delivered the file; the message is the last reason, then a line for each mirror."""
-
-
-class _MirrorError(Exception):
-    """One mirror did not deliver the file; the next may."""
 
 
 def download_file(
@@ -47,96 +35,56 @@ def download_file(
 ) -> None:
     """Download a file from the first mirror that delivers it.
 
-    Each mirror is asked once for the file of the target's name. Where the standard error stream
-    is a terminal, a line on it shows the progress.
+    Each mirror, the address of a folder with ``/`` at its end, is asked once for the file of the
+    target's name; one that fails is moved to the end of `mirrors`, so that the next file is first
+    asked for where this one is found. The target's folder is created where it is missing, but not
+    before there is something to put there. Not a byte more than shows the file to be too large is
+    read. `timeout` is the seconds to wait for a connection and for more data on it; `deadline`, on
+    the clock of `time.monotonic`, is when to give up.
 
-    Parameters
-    ----------
-    target : Path
-        Where the file is put, under the name that it has on the mirrors. Its folder is created
-        where it is missing, but not before a mirror answers.
-    mirrors : list of str
-        Addresses of folders, each with ``/`` at its end, in the order in which they are asked.
-        One that fails is moved to the end of this list, so that the next file is first asked
-        for where this one is found.
-    expected : Fingerprint
-        What the file must be; not a byte more than shows it to be too large is read.
-    timeout : (connect, read)
-        Seconds to wait for a connection, and for more data on it.
-    deadline : float
-        When to give up, in seconds on the clock of `time.monotonic`.
-
-    Raises
-    ------
-    DownloadError
-        If no mirror delivers the file.
-    DataError
-        If the file cannot be stored: no permission, read-only, disk full.
+    DataError if no mirror delivers the file, with a line for each; WriteError if it cannot be
+    stored.
     """
     failures = []
     for mirror in tuple(mirrors):
         url = f"{mirror}{target.name}"
         try:
-            _fetch(url, target, expected, timeout, deadline)
-            return
-        except WriteError as error:  # Another mirror does not cure a full disk.
-            raise DataError(str(error)) from error
-        except _MirrorError as failure:
-            failures.append((url, str(failure)))
+            content = _receive(url, expected.size + 1, timeout, deadline)
+            actual = Fingerprint(len(content), hashlib.sha256(content).hexdigest())
+            if actual != expected:
+                raise DataError(f"not the official file: {difference(actual, expected)}")
+        # Networks fail in many ways, and not all of them as a RequestException.
+        except Exception as error:
+            failures.append((url, _reason(error)))
             mirrors.append(mirrors.pop(0))
+        else:
+            with write_atomically(target) as file:
+                file.write(content)
+            return
     attempts = "".join(f"\n  {url}: {reason}" for url, reason in failures)
-    raise DownloadError(f"{failures[-1][1]}{attempts}")
+    raise DataError(f"{failures[-1][1]}{attempts}")
 
 
 def difference(actual: Fingerprint, expected: Fingerprint) -> str:
-    """Say how the fingerprint of a file differs from the one it must have.
+    """Say in a few words how a fingerprint differs from the expected one.
 
-    Parameters
-    ----------
-    actual, expected : Fingerprint
-        A size one above the expected one is reported as that or more: nobody read further.
-
-    Returns
-    -------
-    str
-        A few words for an error message; empty if the two are equal.
+    A size one above the expected one is called that or more: nobody read further.
     """
     if actual.size != expected.size:
         more = " or more" if actual.size == expected.size + 1 else ""
         return f"{actual.size:,} bytes{more}, expected {expected.size:,}"
-    if actual.sha256 != expected.sha256:
-        return f"SHA-256 {actual.sha256[:12]}..., expected {expected.sha256[:12]}..."
-    return ""
+    return f"SHA-256 {actual.sha256[:12]}..., expected {expected.sha256[:12]}..."
 
 
-def _fetch(
-    url: str, target: Path, expected: Fingerprint, timeout: tuple[float, float], deadline: float
-) -> None:
-    """Stream a URL into a file that appears only if it is the expected one."""
-    received = _receive(url, expected.size + 1, timeout, deadline)
-    with closing(_with_progress(target.name, received)) as chunks:
-        # Wait for the first bytes before the file is opened: no answer, no file and no folder.
-        first = next(chunks, b"")
-        with write_atomically(target) as file:
-            size, digest = 0, hashlib.sha256()
-            for chunk in itertools.chain([first], chunks):
-                file.write(chunk)
-                size += len(chunk)
-                digest.update(chunk)
-            fault = difference(Fingerprint(size, digest.hexdigest()), expected)
-            if fault:
-                raise _MirrorError(f"not the official file: {fault}")
+def _receive(url: str, limit: int, timeout: tuple[float, float], deadline: float) -> bytearray:
+    """Read the first `limit` bytes of the answer; a terminal on standard error shows progress."""
+    # Imported here because it takes a tenth of a second, and most runs download nothing.
+    import requests
 
-
-def _receive(
-    url: str, limit: int, timeout: tuple[float, float], deadline: float
-) -> Generator[bytes, None, None]:
-    """Yield the first `limit` bytes of the answer; whatever goes wrong is a _MirrorError."""
+    remaining = _time_left(deadline)
+    content = bytearray()
+    shown = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
     try:
-        # Imported here because it takes a tenth of a second, and most runs download nothing.
-        import requests
-
-        remaining = _time_left(deadline)
         with requests.get(
             url,
             stream=True,
@@ -145,13 +93,18 @@ def _receive(
         ) as response:
             response.raise_for_status()
             # From the raw stream: `iter_content` would unpack what a server labels as gzip.
-            while limit and (chunk := response.raw.read(min(limit, _CHUNK), decode_content=False)):
+            while rest := min(limit - len(content), _CHUNK):
+                if not (chunk := response.raw.read(rest, decode_content=False)):
+                    break
                 _time_left(deadline)
-                limit -= len(chunk)
-                yield chunk
-    # Networks fail in many ways, and not all of them as a RequestException.
-    except Exception as error:
-        raise _MirrorError(_reason(error)) from error
+                content += chunk
+                if shown:
+                    received = f"{url.rpartition('/')[2]}: {len(content) / 1e6:.1f} MB"
+                    print(f"\rdownloading {received}", end="", file=shown, flush=True)
+    finally:
+        if shown:
+            print(file=shown)
+    return content
 
 
 def _time_left(deadline: float) -> float:
@@ -179,20 +132,3 @@ def _reason(error: BaseException) -> str:
     # Without the "HTTPSConnectionPool(host=...): " in front and the address behind.
     text = re.sub(r"^\S*Connection(Pool)?\(.*?\): |^<.*?>: | for url: .*", "", text)
     return ("proxy: " if through_proxy else "") + (text or type(error).__name__)
-
-
-def _with_progress(name: str, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
-    """Pass the chunks on, with a progress line where the standard error stream is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield from chunks
-        return
-    received = 0
-    try:
-        print(f"downloading {name}", end="", file=sys.stderr, flush=True)
-        for chunk in chunks:
-            received += len(chunk)
-            progress = f"\rdownloading {name}: {received / 1e6:.1f} MB"
-            print(progress, end="", file=sys.stderr, flush=True)
-            yield chunk
-    finally:
-        print(file=sys.stderr)

@@ -28,15 +28,7 @@ def cache_folder() -> Path:
     Windows   ``%LOCALAPPDATA%\lenet_np``
     ========  =====================================================================
 
-    Returns
-    -------
-    Path
-        Absolute.
-
-    Raises
-    ------
-    DataError
-        If the user's home folder is needed and unknown.
+    DataError if the user's home folder is needed and unknown.
     """
     if sys.platform == "win32":
         variable, below_home = "LOCALAPPDATA", Path("AppData", "Local")
@@ -66,23 +58,10 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     the end of the ``with`` block they are forced to the disk and the file is renamed, replacing
     an older one. A reader thus sees the old file or the new one, never half of one, and of two
     writers the last wins. If the block raises, the temporary file is removed and `path` is
-    left as it was.
+    left as it was. The folder of `path` is created where it is missing.
 
-    Parameters
-    ----------
-    path : Path
-        The file to write. Its folder is created where it is missing.
-
-    Yields
-    ------
-    BinaryIO
-        The temporary file, to write to.
-
-    Raises
-    ------
-    WriteError
-        If the folder or file cannot be written: no permission, read-only, disk full. Every
-        OSError in the ``with`` block counts as such, so let it do nothing but write.
+    WriteError if the folder or file cannot be written: no permission, read-only, disk full. Every
+    OSError in the ``with`` block counts as such, so let it do nothing but write.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:

@@ -24,30 +24,14 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set by its name.
 
-    ``auto`` falls back to the synthetic digits only where MNIST is absent: a file in a folder
-    that the user named and that is not the official one is an error here too, because a result
-    on other data than the user believes is worse than none.
+    ``"mnist"`` is an error where it cannot be had, ``"synthetic"`` is always there, and ``"auto"``
+    is MNIST if it is found or downloaded within 20 seconds, else synthetic: the result's name
+    tells which. It falls back only where MNIST is absent: a file in a folder that the user named
+    and that is not the official one is an error here too, because a result on other data than
+    the user believes is worse than none. `data_dir` is MNIST's folder, see `load_mnist`; `notify`
+    takes a line or two of text when ``auto`` falls back or a damaged file is replaced.
 
-    Parameters
-    ----------
-    name : str
-        ``"mnist"``, or an error where it cannot be had; ``"synthetic"``, always there; or
-        ``"auto"``, MNIST if it is found or downloaded within 20 seconds, else synthetic.
-    data_dir : Path or str, optional
-        MNIST's folder; see `load_mnist`.
-    notify : function of a str
-        Called with a line or two of text when ``auto`` falls back, or a damaged file in the
-        cache is replaced.
-
-    Returns
-    -------
-    Dataset
-        Its ``name`` tells which it is: ``"mnist"`` or ``"synthetic"``.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown, or MNIST is asked for and cannot be had.
+    DataError if the name is unknown, or MNIST is asked for and cannot be had.
     """
     if name not in DATASETS:
         raise DataError(f"no data set is named {name!r}; there are {', '.join(DATASETS)}")

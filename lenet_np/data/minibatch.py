@@ -11,18 +11,7 @@ from lenet_np.data.dataset import MARGIN, PADDED_SIZE, PIXEL_SCALE, Split, one_h
 
 
 def gather(split: Split, indices: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Pick the examples of a minibatch, pad them to 32x32 and move the batch to the last axis.
-
-    Parameters
-    ----------
-    split : Split
-    indices : slice or (N,) integers
-
-    Returns
-    -------
-    images : (1, 32, 32, N) float32 in [0, 1]
-    labels : (10, N) float32, one-hot
-    """
+    """Pick a minibatch by a slice or N integers: images (1, 32, 32, N), one-hot labels (10, N)."""
     pixels, classes = split.pixels[indices], split.classes[indices]
     images = np.zeros((1, PADDED_SIZE, PADDED_SIZE, len(classes)), np.float32)
     inside = images[0, MARGIN:-MARGIN, MARGIN:-MARGIN]

@@ -97,20 +97,11 @@ SEGMENT_LENGTH = 0.11  # of the digit's height: about two pixels, short enough t
 
 
 def trace(strokes: str) -> NDArray[np.float64]:
-    """Turn the way of the pen into short straight segments.
+    """Turn the way of the pen into short straight segments: (S, 2, 2), start and end (x, y).
 
     Each smooth piece is a cubic Hermite spline, as a function of the length of the line that
     joins its points. Its tangent in a point is that of the parabola through the point and its
-    two neighbours.
-
-    Parameters
-    ----------
-    strokes : str
-        A shape in the notation of ``SHAPES``.
-
-    Returns
-    -------
-    (S, 2, 2) float64, start and end (x, y) of each segment, in units of the digit's height.
+    two neighbours. The unit is the digit's height.
     """
     segments = []
     for stroke in strokes.split("/"):

@@ -8,6 +8,7 @@ pen of random width. The steps stand below in this order, each for a block of im
 from __future__ import annotations
 
 import functools
+import reprlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,28 +51,11 @@ def load_synthetic(
 ) -> Dataset:
     """Draw the synthetic digits, or read them from the cache if they were drawn before.
 
-    The classes are uniform and in random order. The first images of a split are the same
-    whatever its size and that of the others. A file in the cache that is damaged is drawn
-    anew; where none can be written, the digits are drawn every time, in a few seconds.
-
-    Parameters
-    ----------
-    seed : int
-        Zero or more. Equal seeds give equal digits.
-    sizes : three int
-        Number of images in the training, validation and test split, each at least 1.
-    cache : Path, optional
-        Folder to keep the digits in; by default ``synthetic`` in the project's cache folder.
-
-    Returns
-    -------
-    Dataset
-        Its name is ``"synthetic"``.
-
-    Raises
-    ------
-    DataError
-        If the seed is negative or a size is not positive.
+    `sizes` are the images of the training, validation and test split. The classes are uniform and
+    in random order. The first images of a split are the same whatever its size and that of the
+    others. The cache is a folder, by default ``synthetic`` in the project's; a damaged file in it
+    is drawn anew, and where none can be written, the digits are drawn every time, in a few
+    seconds. DataError if the seed is negative or a size is not positive.
     """
     if seed < 0:
         raise DataError(f"the seed of the synthetic digits must be 0 or more, got {seed}")
@@ -94,34 +78,17 @@ def load_synthetic(
 
 
 def draw_digits(classes: NDArray[np.integer[Any]], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one image of each of the given digits.
+    """Draw one image of each of the digits: (N, 28, 28), 0 (background) to 254 (ink).
 
-    Parameters
-    ----------
-    classes : (N,) integers from 0 to 9
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    (N, 28, 28) uint8, 0 (background) to 254 (ink).
-
-    Raises
-    ------
-    DataError
-        If the classes are anything else.
-
-    Notes
-    -----
     Size and place in the frame follow MNIST: 20 pixels along the longer side, the centre of
-    mass in the middle of the frame (LeCun et al. 1998, section III.A).
+    mass in the middle of the frame (LeCun et al. 1998, section III.A). DataError if the classes
+    are not (N,) integers from 0 to 9.
     """
-    if classes.ndim != 1 or not np.issubdtype(classes.dtype, np.integer):
+    integers = classes.ndim == 1 and np.issubdtype(classes.dtype, np.integer)
+    if not integers or not np.isin(classes, range(CLASSES)).all():
         raise DataError(
-            f"classes must be integers of shape (N,), got {classes.dtype} of shape {classes.shape}"
-        )
-    if classes.size and not 0 <= classes.min() <= classes.max() < CLASSES:
-        raise DataError(
-            f"classes must be 0 to {CLASSES - 1}, got {classes.min()} to {classes.max()}"
+            f"classes must be integers from 0 to {CLASSES - 1} of shape (N,), "
+            f"got {classes.dtype} of shape {classes.shape}: {reprlib.repr(classes.tolist())}"
         )
     images = np.empty((len(classes), IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
     for start in range(0, len(classes), BLOCK):

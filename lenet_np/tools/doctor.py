@@ -302,9 +302,9 @@ def check_mnist(data_dir: Path | None) -> Iterator[Check]:
     to_fetch, damaged = 0, False
     lines = []
     for file in FILES:
-        path, faults = find_file(folder, file)
-        if path is not None:
-            lines.append(Check(OK, file.name, f"whole: {path.relative_to(folder)}"))
+        found, faults = find_file(folder, file)
+        if found is not None:
+            lines.append(Check(OK, file.name, f"whole: {found.path.relative_to(folder)}"))
             continue
         to_fetch += file.packed.size
         damaged = damaged or bool(faults)

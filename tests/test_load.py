@@ -11,8 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from lenet_np.data import DataError, Dataset, Split, load_dataset, mnist
-from lenet_np.data import load as choose
+from lenet_np.data import DataError, Dataset, Split, load, load_dataset, mnist
 from lenet_np.data.mnist import MissingDataError
 
 SYNTHETIC = Dataset(
@@ -94,7 +93,7 @@ def test_auto_waits_only_shortly_for_a_silent_server(monkeypatch):
     notices = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(mnist, "MIRRORS", (f"http://127.0.0.1:{silent.getsockname()[1]}/",) * 2)
-        monkeypatch.setattr(choose, "AUTO_TIME_LIMIT", 0.5)
+        monkeypatch.setattr(load, "AUTO_TIME_LIMIT", 0.5)
         start = time.monotonic()
         assert load_dataset("auto", notify=notices.append) is SYNTHETIC
     assert time.monotonic() - start < 5
@@ -110,7 +109,7 @@ def test_auto_does_not_wait_for_a_name_server_that_hangs(monkeypatch):
 
     notices = []
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(choose, "AUTO_TIME_LIMIT", 0.2)
+    monkeypatch.setattr(load, "AUTO_TIME_LIMIT", 0.2)
     start = time.monotonic()
     assert load_dataset("auto", notify=notices.append) is SYNTHETIC
     released.set()
