@@ -60,8 +60,6 @@ def diagnose(
     with one_blas_thread():  # the same bits whatever the number of threads
         logits, caches = network.forward(parameters, images)
     classes = split.classes[:IMAGES]
-    label_logits = (labels * logits).sum(axis=0)
-    best_rivals = np.where(labels > 0, -np.inf, logits).max(axis=0)
     dead_units = {
         name: _dead_share(cache.y)
         for (name, layer), cache in zip(network.layers, caches, strict=True)
@@ -74,13 +72,23 @@ def diagnose(
         gradient = _exact(logits, labels, settings).gradient
         signal_to_noise, cosine, signal_share = _signal(gradient, logits, labels, settings, epoch)
     return Diagnostics(
-        _class_means((label_logits - best_rivals) / settings.sigma, classes),
+        _class_means(margins(logits, labels) / settings.sigma, classes),
         _class_means(np.linalg.norm(gradient, axis=0), classes),
         signal_to_noise,
         cosine,
         signal_share,
         dead_units,
     )
+
+
+def margins(logits: Array, labels: Array) -> Array:
+    """Compute by how much the logit of each label exceeds its best rival; below 0 is an error.
+
+    margin = l_y - max_{j != y} l_j
+    """
+    best_rivals = np.where(labels > 0, -np.inf, logits).max(axis=0)
+    margin: Array = (labels * logits).sum(axis=0) - best_rivals
+    return margin
 
 
 def _exact(logits: Array, labels: Array, settings: Settings) -> Estimate:
