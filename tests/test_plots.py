@@ -11,7 +11,7 @@ import pytest
 from lenet_np.data import DataError, Dataset, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.data.mnist import MissingDataError
-from lenet_np.diagnostics import Diagnostics
+from lenet_np.diagnostics import Diagnostics, margins
 from lenet_np.evaluate import count_answers
 from lenet_np.lenet import lenet5
 from lenet_np.loop import initial_state
@@ -19,7 +19,7 @@ from lenet_np.settings import Settings
 from lenet_np.tools.commands import plot as command
 from lenet_np.tools.commands.plot import PICTURES, parse
 from lenet_np.tools.plots.classes import draw_classes
-from lenet_np.tools.plots.confusion import COLUMNS, ROWS, draw_confusion, margins_of
+from lenet_np.tools.plots.confusion import COLUMNS, ROWS, draw_confusion
 from lenet_np.tools.plots.curves import draw_curves
 from lenet_np.tools.plots.features import draw_features, montage, outputs_of
 from lenet_np.tools.plots.histograms import (
@@ -264,20 +264,19 @@ def logits_for(answers, margins) -> np.ndarray:
 
 
 def test_margins_by_hand():
-    split = Split(np.zeros((2, 28, 28), np.uint8), np.array([1, 2], np.uint8))
     logits = np.zeros((10, 2))
     logits[[1, 5], 0] = 3, 1
     logits[[2, 4], 1] = -1, 6
-    np.testing.assert_array_equal(margins_of(logits, split), [2, -7])
+    np.testing.assert_array_equal(margins(logits, np.eye(10)[:, [1, 2]]), [2, -7])
 
 
 def test_the_matrix_holds_the_counts_and_the_worst_errors_come_first():
     split = tiny_dataset().test
     answers = split.classes.copy()
     answers[[3, 8, 20]] = 7, 0, 0
-    margins = np.ones(len(split))
-    margins[[3, 8, 20]] = 2, 9, 5
-    figure = draw_confusion(logits_for(answers, margins), split, "tiny")
+    lead = np.ones(len(split))
+    lead[[3, 8, 20]] = 2, 9, 5
+    figure = draw_confusion(logits_for(answers, lead), split, "tiny")
     assert title_of(figure) == "tiny: 94.00 % of 50 images read right"
     matrix = next(panel for panel in figure.axes if panel.get_xlabel() == "answer")
     expected = count_answers(split.classes, answers).confusion

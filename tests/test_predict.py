@@ -14,15 +14,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lenet_np.data import Split
-from lenet_np.data.synthetic import draw_digits
+from lenet_np.data.synthetic import centre, draw_digits
 from lenet_np.lenet import lenet5
 from lenet_np.loop import train
 from lenet_np.losses import cross_entropy
 from lenet_np.settings import Settings
 from lenet_np.tools.commands import predict
 from lenet_np.tools.commands.predict import class_probabilities, shades
-from lenet_np.tools.pictures.ink import InkError, find_ink, otsu, paper
-from lenet_np.tools.pictures.normalise import centre, make_field, thicken
+from lenet_np.tools.pictures.ink import find_ink, otsu, paper
+from lenet_np.tools.pictures.normalise import make_field, thicken
 from lenet_np.tools.pictures.picture import PictureError, read_picture
 from lenet_np.tools.runs.checkpoint import Checkpoint, save
 
@@ -85,10 +85,10 @@ def test_the_box_is_20_pixels_and_the_centre_of_mass_in_the_middle(k):
 
 
 def test_the_centre_of_mass_not_of_the_box_is_centred():
-    box = np.zeros((20, 20))
-    box[:4] = 1
-    box[4:, 9:11] = 0.1
-    field = centre(box)
+    box = np.zeros((20, 20), np.uint8)
+    box[:4] = 255
+    box[4:, 9:11] = 25
+    (field,) = centre(box[np.newaxis])
     mass = field.sum(axis=1, dtype=float)
     middle = mass @ np.arange(28) / mass.sum()
     # As far down as it can go without leaving the field; in the middle it would begin in row 4.
@@ -234,14 +234,14 @@ def test_the_paper_below_a_fifth_of_ink_is_a_quadratic_surface():
     ids=["even", "one pixel", "gradient", "noise", "faint edge"],
 )
 def test_a_blank_picture_is_refused(values):
-    with pytest.raises(InkError, match="blank: nothing stands out"):
+    with pytest.raises(PictureError, match="blank: nothing stands out"):
         field_of(values)
 
 
 def test_a_dot_is_no_digit():
     values = np.ones((60, 60))
     values[30:33, 30:33] = 0
-    with pytest.raises(InkError, match="less than 5 pixels of ink"):
+    with pytest.raises(PictureError, match="less than 5 pixels of ink"):
         field_of(values)
 
 

@@ -108,7 +108,7 @@ def _draw_block(classes: NDArray[np.integer[Any]], rng: np.random.Generator) -> 
     distance += np.float32(ROUGHNESS) * rng.standard_normal(distance.shape, dtype=np.float32)
     # 1 inside the stroke, 0 outside, and a ramp as wide as the blur across its edge.
     ink = 0.5 + (radius[:, None, None] - distance) / blur[:, None, None]
-    return _centre(np.rint(INK * np.clip(ink, 0, 1)).astype(np.uint8))
+    return centre(np.rint(INK * np.clip(ink, 0, 1)).astype(np.uint8))
 
 
 @functools.cache
@@ -197,8 +197,8 @@ def _distance_to_strokes(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.sqrt(shortest, out=shortest)
 
 
-def _centre(boxes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Place each box in its frame, by whole pixels, with the centre of mass in the middle."""
+def centre(boxes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Place each box (N, 20, 20) in its frame, by whole pixels, centre of mass in the middle."""
     frame = np.arange(IMAGE_SIZE)
     indices = []  # for each axis and image: the row or column of the box at each of the frame
     for other_axis in (2, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,31 +38,15 @@ from lenet_np.tools.runs.folder import Config, checkpoint_file, read_config
 from lenet_np.tools.runs.histograms import read_histograms
 from lenet_np.tools.runs.history import read_history
 
+PROGRAM = "python -m lenet_np plot"
+PICTURES = ("curves", "classes", "confusion", "features", "histograms")
 T = TypeVar("T")
 
 
-class Trained(NamedTuple):
-    """A network of a run, and images for it to read."""
-
-    config: Config
-    network: Sequential
-    parameters: Parameters
-    epochs: float  # how long it was trained
-    split: Split
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command and return its exit status.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 done; 1 a run cannot be read, or a picture not be drawn or written
-        (the others are); 2 a value makes no sense.
+    0 done; 1 a run cannot be read, or a picture not be drawn or written (the others are); 2 usage.
     """
     arguments = parse(argv)
     attempt = _Attempts()
@@ -72,149 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(attempt.failed)
 
 
-class _Attempts:
-    """Tries pieces of work of which each may fail without holding up the next."""
-
-    failed = False
-
-    def __call__(self, what: str, work: Callable[[], T]) -> T | None:
-        """Return what the work returns, or None after a line that says why not."""
-        try:
-            return work()
-        except (ValueError, OSError, ImportError) as error:
-            first_line = str(error).partition("\n")[0]
-            complain(f"{PROGRAM}: {what}{first_line}")
-            self.failed = True
-            return None
-
-
-def _draw_several(arguments: Arguments, attempt: _Attempts) -> None:
-    """Draw the runs that can be read."""
-    found = [attempt("curves: ", partial(read_history, run)) for run in arguments.runs]
-    histories = [history for history in found if history is not None]
-    if histories:
-        attempt("curves: ", lambda: _write({"curves": draw_curves(histories)}, arguments))
-
-
-def _draw_one(arguments: Arguments, attempt: _Attempts) -> None:
-    (run,) = arguments.runs
-    config = attempt("", partial(read_config, run))
-    if config is None:
-        return
-    # What pictures are drawn from is read once; without it, they fail together.
-    sources: dict[tuple[str, ...], Callable[[], Any]] = {
-        ("curves", "classes"): partial(read_history, run),
-        ("confusion", "features"): partial(_read_trained, run, config, arguments),
-        ("histograms",): partial(read_histograms, run),
-    }
-    for names, read in sources.items():
-        wanted = [name for name in names if name in arguments.only]
-        source = attempt(f"{', '.join(wanted)}: ", read) if wanted else None
-        for name in wanted if source is not None else ():
-            attempt(f"{name}: ", partial(_draw, name, source, config, arguments))
-
-
-def _read_trained(run: Path, config: Config, arguments: Arguments) -> Trained:
-    network = lenet5()
-    checkpoint = load(checkpoint_file(run, arguments.checkpoint), network)
-    try:
-        data = load_dataset(config.dataset, arguments.data_dir)
-    except MissingDataError as error:
-        summary = str(error).partition("\n")[0]
-        raise MissingDataError(f"{summary}; name MNIST's folder with --data-dir") from error
-    steps_per_epoch = -(-len(data.train) // config.settings.batch_size)
-    parameters, optimizer = checkpoint.state
-    split: Split = getattr(data, arguments.split)
-    return Trained(config, network, parameters, optimizer.step / steps_per_epoch, split)
-
-
-def _draw(name: str, source: Any, config: Config, arguments: Arguments) -> None:
-    figures = {}
-    if name == "curves":
-        figures[name] = draw_curves([source])
-    elif name == "classes":
-        figures[name] = draw_classes(source)
-    elif name == "confusion":
-        figures[name] = _confusion(source, arguments)
-    elif name == "features":
-        figures[name] = _features(source, arguments)
-    else:
-        for kind, histograms in source.items():
-            figures[f"{name}-{kind}"] = draw_histograms(histograms, f"{title(config)}: {kind}")
-    _write(figures, arguments)
-
-
-def _confusion(trained: Trained, arguments: Arguments) -> Any:
-    logits = logits_of(trained.network, trained.parameters, trained.split)
-    return draw_confusion(logits, trained.split, _title(trained, f"{arguments.split} set"))
-
-
-def _features(trained: Trained, arguments: Arguments) -> Any:
-    split, index = trained.split, arguments.image
-    if arguments.digit is not None:
-        found = np.flatnonzero(split.classes == arguments.digit)
-        if not len(found):
-            raise ValueError(f"there is no {arguments.digit} in the {arguments.split} set")
-        index = int(found[0])
-    elif index >= len(split):
-        raise ValueError(
-            f"--image takes 0 to {len(split) - 1} for the {arguments.split} set, got {index}"
-        )
-    image, _ = gather(split, slice(index, index + 1))
-    name = _title(trained, f"{arguments.split} image {index}")
-    return draw_features(
-        trained.network, trained.parameters, image, int(split.classes[index]), name
-    )
-
-
-def _title(trained: Trained, images: str) -> str:
-    return f"{title(trained.config)}, after {trained.epochs:.3g} epochs\n{images}"
-
-
-def _write(figures: dict[str, Any], arguments: Arguments) -> None:
-    for name, figure in figures.items():
-        file = arguments.out / f"{name}.{arguments.format}"
-        write_figure(figure, file)
-        say(str(file))
-
-
-# --- the command line of ``python -m lenet_np plot`` ----------------------------------------------
-
-PROGRAM = "python -m lenet_np plot"
-PICTURES = ("curves", "classes", "confusion", "features", "histograms")
-
-
-class Arguments(NamedTuple):
-    """What the user asked for."""
-
-    runs: list[Path]
-    only: list[str]
-    out: Path
-    format: str
-    checkpoint: str | None
-    split: str
-    data_dir: Path | None
-    digit: int | None
-    image: int
-
-
-def parse(argv: Sequence[str] | None = None) -> Arguments:
-    """Read the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    Arguments
-
-    Raises
-    ------
-    SystemExit
-        With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
-    """
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """Read the command line; SystemExit with status 2 and one line for what makes no sense."""
     parser = Parser(
         prog=PROGRAM,
         description="Draw pictures of a run: learning curves; how each class fares, and how strong "
@@ -262,11 +106,127 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         metavar="N",
         help="feature maps of this image, counted from 0 (default: %(default)s)",
     )
-    values = vars(parser.parse_args(argv))
-    runs, several = values["runs"], len(values["runs"]) > 1
-    for name in values["only"] or ():
+    arguments = parser.parse_args(argv)
+    runs, several = arguments.runs, len(arguments.runs) > 1
+    for name in arguments.only or ():
         if several and name != "curves":
             parser.error(f"argument --only: {name} draws one run at a time, got {len(runs)} runs")
-    values["only"] = values["only"] or (["curves"] if several else list(PICTURES))
-    values["out"] = values["out"] or (Path() if several else runs[0] / "plots")
-    return Arguments(**values)
+    arguments.only = arguments.only or (["curves"] if several else list(PICTURES))
+    arguments.out = arguments.out or (Path() if several else runs[0] / "plots")
+    return arguments
+
+
+class _Attempts:
+    """Tries pieces of work of which each may fail without holding up the next."""
+
+    failed = False
+
+    def __call__(self, what: str, work: Callable[[], T]) -> T | None:
+        """Return what the work returns, or None after a line that says why not."""
+        try:
+            return work()
+        except (ValueError, OSError, ImportError) as error:
+            first_line = str(error).partition("\n")[0]
+            complain(f"{PROGRAM}: {what}{first_line}")
+            self.failed = True
+            return None
+
+
+def _draw_several(arguments: Namespace, attempt: _Attempts) -> None:
+    """Draw the runs that can be read."""
+    found = [attempt("curves: ", partial(read_history, run)) for run in arguments.runs]
+    histories = [history for history in found if history is not None]
+    if histories:
+        attempt("curves: ", lambda: _write({"curves": draw_curves(histories)}, arguments))
+
+
+def _draw_one(arguments: Namespace, attempt: _Attempts) -> None:
+    (run,) = arguments.runs
+    config = attempt("", partial(read_config, run))
+    if config is None:
+        return
+    # What pictures are drawn from is read once; without it, they fail together.
+    sources: dict[tuple[str, ...], Callable[[], Any]] = {
+        ("curves", "classes"): partial(read_history, run),
+        ("confusion", "features"): partial(_read_trained, run, config, arguments),
+        ("histograms",): partial(read_histograms, run),
+    }
+    for names, read in sources.items():
+        wanted = [name for name in names if name in arguments.only]
+        source = attempt(f"{', '.join(wanted)}: ", read) if wanted else None
+        for name in wanted if source is not None else ():
+            attempt(f"{name}: ", partial(_draw, name, source, config, arguments))
+
+
+class Trained(NamedTuple):
+    """A network of a run, and images for it to read."""
+
+    config: Config
+    network: Sequential
+    parameters: Parameters
+    epochs: float  # how long it was trained
+    split: Split
+
+
+def _read_trained(run: Path, config: Config, arguments: Namespace) -> Trained:
+    network = lenet5()
+    checkpoint = load(checkpoint_file(run, arguments.checkpoint), network)
+    try:
+        data = load_dataset(config.dataset, arguments.data_dir)
+    except MissingDataError as error:
+        summary = str(error).partition("\n")[0]
+        raise MissingDataError(f"{summary}; name MNIST's folder with --data-dir") from error
+    steps_per_epoch = -(-len(data.train) // config.settings.batch_size)
+    parameters, optimizer = checkpoint.state
+    split: Split = getattr(data, arguments.split)
+    return Trained(config, network, parameters, optimizer.step / steps_per_epoch, split)
+
+
+def _draw(name: str, source: Any, config: Config, arguments: Namespace) -> None:
+    figures = {}
+    if name == "curves":
+        figures[name] = draw_curves([source])
+    elif name == "classes":
+        figures[name] = draw_classes(source)
+    elif name == "confusion":
+        figures[name] = _confusion(source, arguments)
+    elif name == "features":
+        figures[name] = _features(source, arguments)
+    else:
+        for kind, histograms in source.items():
+            figures[f"{name}-{kind}"] = draw_histograms(histograms, f"{title(config)}: {kind}")
+    _write(figures, arguments)
+
+
+def _confusion(trained: Trained, arguments: Namespace) -> Any:
+    logits = logits_of(trained.network, trained.parameters, trained.split)
+    return draw_confusion(logits, trained.split, _title(trained, f"{arguments.split} set"))
+
+
+def _features(trained: Trained, arguments: Namespace) -> Any:
+    split, index = trained.split, arguments.image
+    if arguments.digit is not None:
+        found = np.flatnonzero(split.classes == arguments.digit)
+        if not len(found):
+            raise ValueError(f"there is no {arguments.digit} in the {arguments.split} set")
+        index = int(found[0])
+    elif index >= len(split):
+        raise ValueError(
+            f"--image takes 0 to {len(split) - 1} for the {arguments.split} set, got {index}"
+        )
+    image, _ = gather(split, slice(index, index + 1))
+    name = _title(trained, f"{arguments.split} image {index}")
+    return draw_features(
+        trained.network, trained.parameters, image, int(split.classes[index]), name
+    )
+
+
+def _title(trained: Trained, images: str) -> str:
+    return f"{title(trained.config)}, after {trained.epochs:.3g} epochs\n{images}"
+
+
+def _write(figures: dict[str, Any], arguments: Namespace) -> None:
+    for name, figure in figures.items():
+        file = arguments.out / f"{name}.{arguments.format}"
+        write_figure(figure, file)
+        say(str(file))

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet_np.data import Split
+from lenet_np.evaluate import logits_of
 from lenet_np.ops import Array
 from lenet_np.settings import Settings
 from lenet_np.tools.cli.parser import Parser, add_network, check_network
 from lenet_np.tools.cli.screen import complain, fail, say
+from lenet_np.tools.pictures.ink import find_ink
+from lenet_np.tools.pictures.normalise import make_field
+from lenet_np.tools.pictures.picture import PictureError, read_picture
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from lenet_np.tools.runs.checkpoint import Saved
 
 PROGRAM = "python -m lenet_np predict"
@@ -28,27 +30,8 @@ PROGRAM = "python -m lenet_np predict"
 TOP = 3
 
 
-class Reading(NamedTuple):
-    """What the network makes of a picture."""
-
-    probabilities: NDArray[np.float64]  # (10,), the largest is the answer's
-    field: NDArray[np.uint8]  # (28, 28), what the network saw
-    notes: list[str]  # what the user should know
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 every picture was read; 1 one was not, or there is no network;
-        2 usage.
-    """
+    """Run the command and return its exit status, which ``--help`` explains."""
     parser = Parser(
         prog=PROGRAM,
         description="Read pictures of one digit each: PNG, JPEG and others, of any size, dark on "
@@ -78,36 +61,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{saved}\nNumbers: {meaning}.")
     status = 0
     for path in arguments.images:
-        if not _print_reading(saved, path, meaning, arguments.show, arguments.json):
+        try:
+            reading = read(saved, path)
+        except PictureError as error:
             status = 1
+            if arguments.json:
+                say(json.dumps({"file": str(path), "error": str(error)}))
+            else:
+                complain(f"{PROGRAM}: {path}: {error}")
+            continue
+        ranking = reading.probabilities.argsort(kind="stable")[::-1]
+        if arguments.json:
+            answer = {
+                "file": str(path),
+                "digit": int(ranking[0]),
+                "probabilities": [round(float(p), 6) for p in reading.probabilities],
+                "meaning": meaning,
+                "notes": reading.notes,
+            }
+            say(json.dumps(answer | ({"field": reading.field.tolist()} if arguments.show else {})))
+        else:
+            top = ", ".join(f"{k} {reading.probabilities[k]:.3f}" for k in ranking[:TOP])
+            notes = "".join(f" [{note}]" for note in reading.notes)
+            say(f"{path}: {ranking[0]} ({top}){notes}")
+            if arguments.show:
+                encoding = (sys.stdout and sys.stdout.encoding) or "ascii"
+                say(shades(reading.field, shutil.get_terminal_size().columns, encoding))
     return status
 
 
+class Reading(NamedTuple):
+    """What the network makes of a picture."""
+
+    probabilities: NDArray[np.float64]  # (10,), the largest is the answer's
+    field: NDArray[np.uint8]  # (28, 28), what the network saw
+    notes: list[str]  # what the user should know
+
+
 def read(saved: Saved, path: Path) -> Reading:
-    """Read the digit on a picture.
-
-    Parameters
-    ----------
-    saved : Saved
-    path : Path
-
-    Returns
-    -------
-    Reading
-
-    Raises
-    ------
-    PictureError, InkError
-        If the file is no picture that can be read, or there is no digit on it.
-    """
-    import numpy as np
-
-    from lenet_np.data import Split
-    from lenet_np.evaluate import logits_of
-    from lenet_np.tools.pictures.ink import find_ink
-    from lenet_np.tools.pictures.normalise import make_field
-    from lenet_np.tools.pictures.picture import read_picture
-
+    """Read the digit on a picture; PictureError if that cannot be done."""
     values, frames = read_picture(path)
     ink = find_ink(values)
     field = make_field(ink.strength)
@@ -120,45 +112,8 @@ def read(saved: Saved, path: Path) -> Reading:
     return Reading(probabilities, field, notes)
 
 
-def _print_reading(saved: Saved, path: Path, meaning: str, show: bool, as_json: bool) -> bool:
-    """Read a picture and print the answer, or why there is none; tell whether there is one."""
-    from lenet_np.tools.pictures.ink import InkError
-    from lenet_np.tools.pictures.picture import PictureError
-
-    try:
-        reading = read(saved, path)
-    except (PictureError, InkError) as error:
-        if as_json:
-            say(json.dumps({"file": str(path), "error": str(error)}))
-        else:
-            complain(f"{PROGRAM}: {path}: {error}")
-        return False
-    ranking = reading.probabilities.argsort(kind="stable")[::-1]
-    if as_json:
-        answer = {
-            "file": str(path),
-            "digit": int(ranking[0]),
-            "probabilities": [round(float(p), 6) for p in reading.probabilities],
-            "meaning": meaning,
-            "notes": reading.notes,
-        }
-        if show:
-            answer["field"] = reading.field.tolist()
-        say(json.dumps(answer))
-        return True
-    top = ", ".join(f"{k} {reading.probabilities[k]:.3f}" for k in ranking[:TOP])
-    notes = "".join(f" [{note}]" for note in reading.notes)
-    say(f"{path}: {ranking[0]} ({top}){notes}")
-    if show:
-        say(shades_for_screen(reading.field))
-    return True
-
-
-# --- how sure a network is: the probability that it gives to each class ---------------------------
-
-
 def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64]:
-    """Turn logits into probabilities, in the way that the training has given them a meaning.
+    """Turn logits (K, N) into probabilities, in the way that the training gave them a meaning.
 
     ==============  ============================================================
     cross-entropy   p_k = exp(l_k) / sum_j exp(l_j), the softmax
@@ -166,17 +121,7 @@ def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64
                     which the class wins. Exact, by `lenet_np.smoothed`; no samples are drawn.
     ==============  ============================================================
 
-    Both order the classes as the logits do.
-
-    Parameters
-    ----------
-    logits : (K, N)
-    settings : Settings
-        Those of the training: ``loss`` and ``sigma``.
-
-    Returns
-    -------
-    (K, N) float64, every column sums to 1.
+    Both order the classes as the logits do, and every column sums to 1.
     """
     logits = logits.astype(np.float64)
     if settings.loss == "cross-entropy":
@@ -201,8 +146,6 @@ def describe(settings: Settings) -> str:
     return f"share of {noise} under which each class wins (exact)"
 
 
-# --- the field as text: grey shades on a terminal -------------------------------------------------
-
 BLOCKS = " ░▒▓█"
 ASCII = " .:-=+*#%@"
 
@@ -210,18 +153,8 @@ ASCII = " .:-=+*#%@"
 def shades(field: NDArray[np.uint8], columns: int, encoding: str) -> str:
     """Draw a field with letters, in a frame: the more ink, the denser.
 
-    Parameters
-    ----------
-    field : (H, W) uint8, 0 paper to 255 ink
-    columns : int
-        Of the terminal. Letters are twice as high as wide, so each pixel is two of them where
-        there is room, else one.
-    encoding : str
-        Of the terminal. Where it has no blocks, punctuation is used.
-
-    Returns
-    -------
-    str of H + 2 lines
+    Letters are twice as high as wide, so each pixel is two of them where the terminal has the
+    columns, else one. Where its encoding has no blocks, punctuation is used.
     """
     try:
         BLOCKS.encode(encoding)
@@ -233,9 +166,3 @@ def shades(field: NDArray[np.uint8], columns: int, encoding: str) -> str:
     edge = "+" + "-" * (across * field.shape[1]) + "+"
     rows = ("".join(letters[k] * across for k in row) for row in level)
     return "\n".join([edge, *(f"|{row}|" for row in rows), edge])
-
-
-def shades_for_screen(field: NDArray[np.uint8]) -> str:
-    """Draw a field so that standard output can show it; see `shades`."""
-    encoding = (sys.stdout and sys.stdout.encoding) or "ascii"
-    return shades(field, shutil.get_terminal_size().columns, encoding)

@@ -1,1 +1,1 @@
-"""Reading with a trained network: the commands ``evaluate`` and ``predict``."""
+"""Pictures of digits: from a file that may be anything to the 28 x 28 pixels that are read."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lenet_np.tools.pictures.picture import Floats, PictureError
 
 #: Ink differs from the paper by this at least, of the range from black to white ...
 LEAST_CONTRAST = 0.08
@@ -31,10 +31,6 @@ INSIDE = 0.2
 TALL = 0.6
 
 
-class InkError(ValueError):
-    """There is no digit to be found; the message says why."""
-
-
 class Ink(NamedTuple):
     """The ink of a picture."""
 
@@ -45,18 +41,7 @@ class Ink(NamedTuple):
 def find_ink(values: Floats) -> Ink:
     """Separate the ink from the paper, and the digit from frames and speckles.
 
-    Parameters
-    ----------
-    values : (H, W, channels), 0 black to 1 white
-
-    Returns
-    -------
-    Ink
-
-    Raises
-    ------
-    InkError
-        If nothing stands out from the paper.
+    The values, (H, W, channels), go from 0 black to 1 white. PictureError if nothing stands out.
     """
     from scipy import ndimage
 
@@ -68,7 +53,7 @@ def find_ink(values: Floats) -> Ink:
     level = float(np.median(distance[mask])) if mask.any() else 0.0
     noise = 1.4826 * float(np.median(distance[~mask]))
     if level < LEAST_CONTRAST or level < LEAST_SIGNAL * noise:
-        raise InkError("blank: nothing stands out from the paper")
+        raise PictureError("blank: nothing stands out from the paper")
 
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     kept, shapes = _choose(labels)
@@ -83,21 +68,15 @@ def find_ink(values: Floats) -> Ink:
 
 
 def paper(values: Floats) -> Floats:
-    """Estimate the paper below the ink: per channel a quadratic surface, as uneven light makes it.
+    """Estimate the paper below the ink: a quadratic surface per channel, as uneven light makes it.
+
+    b(x, y) = b0 + b1 y + b2 x + b3 x y + b4 y² + b5 x², for values of (H, W, channels)
 
     It starts as the median of all pixels and is fitted by iteratively reweighted least squares.
     A pixel at the distance d has the weight (1 + (d/s)²)⁻², and s shrinks: so what is far from
     the paper, ink or a dark desk around it, soon counts for nothing.
     Source of the weights: Geman and McClure 1987, Statistical methods for tomographic image
     reconstruction.
-
-    Parameters
-    ----------
-    values : (H, W, channels)
-
-    Returns
-    -------
-    (H, W, channels)
     """
     height, width, channels = values.shape
     y, x = (np.linspace(-1, 1, size) for size in (height, width))
@@ -125,14 +104,6 @@ def otsu(values: Floats) -> float:
 
     It maximises the variance between the classes, w0 w1 (m0 - m1)², with their shares w and
     means m. Source: Otsu 1979, A threshold selection method from gray-level histograms.
-
-    Parameters
-    ----------
-    values : any shape, at least one
-
-    Returns
-    -------
-    float
     """
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2

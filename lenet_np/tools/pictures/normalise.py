@@ -11,12 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_np.data.dataset import IMAGE_SIZE
-from lenet_np.tools.pictures.ink import InkError
+from lenet_np.data.synthetic import BOX, centre
+from lenet_np.tools.pictures.picture import Floats, PictureError
 
-Floats = NDArray[np.float64]
-
-BOX = 20
 #: Smaller ink cannot be told from dirt.
 LEAST_PIXELS = 5
 #: A pen thinner than this in the box would fade to grey; of MNIST's, 95 in 100 are thicker.
@@ -24,43 +21,20 @@ THINNEST_STROKE = 2.0
 
 
 def make_field(strength: Floats) -> NDArray[np.uint8]:
-    """Crop, scale and centre the ink.
+    """Crop, scale and centre the ink: (H, W), 0 paper to 1 ink, becomes (28, 28), 0 to 255.
 
-    Parameters
-    ----------
-    strength : (H, W), 0 paper to 1 ink
-
-    Returns
-    -------
-    (28, 28) uint8, 0 paper to 255 ink
-
-    Raises
-    ------
-    InkError
-        If there is too little ink to be a digit.
+    PictureError if there is too little ink to be a digit.
     """
-    return centre(fit(thicken(crop(strength))))
+    box = np.rint(255 * fit(thicken(crop(strength)))).astype(np.uint8)
+    field: NDArray[np.uint8] = centre(box[np.newaxis])[0]
+    return field
 
 
 def crop(strength: Floats) -> Floats:
-    """Cut out the ink's bounding box.
-
-    Parameters
-    ----------
-    strength : (H, W)
-
-    Returns
-    -------
-    (h, w)
-
-    Raises
-    ------
-    InkError
-        If it is too small.
-    """
+    """Cut out the ink's bounding box; PictureError if it is too small."""
     rows, columns = (np.flatnonzero(strength.any(axis=axis)) for axis in (1, 0))
     if not rows.size or max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 < LEAST_PIXELS:
-        raise InkError(f"less than {LEAST_PIXELS} pixels of ink: too small to be read")
+        raise PictureError(f"less than {LEAST_PIXELS} pixels of ink: too small to be read")
     return strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
@@ -68,14 +42,6 @@ def thicken(strength: Floats) -> Floats:
     """Give a pen that is too thin for the box the least width that it needs.
 
     The mean distance of the pixels of a long stroke from its edge is a quarter of its width.
-
-    Parameters
-    ----------
-    strength : (h, w), cropped
-
-    Returns
-    -------
-    (h, w) or a little larger
     """
     from scipy import ndimage
 
@@ -95,13 +61,7 @@ def thicken(strength: Floats) -> Floats:
 def fit(strength: Floats) -> Floats:
     """Scale to the box, keeping the aspect ratio; each new pixel averages those below it.
 
-    Parameters
-    ----------
-    strength : (h, w), cropped
-
-    Returns
-    -------
-    (20, 20); the larger side fills it, the other is in the middle
+    The longer side fills the 20 pixels, the other one is in the middle.
     """
     from PIL import Image
 
@@ -112,26 +72,3 @@ def fit(strength: Floats) -> Floats:
     square[top : top + strength.shape[0], left : left + strength.shape[1]] = strength
     scaled = Image.fromarray(square).resize((BOX, BOX), Image.Resampling.HAMMING)
     return np.clip(np.asarray(scaled, dtype=np.float64), 0, 1)
-
-
-def centre(box: Floats) -> NDArray[np.uint8]:
-    """Place the box in the field, by whole pixels, with the centre of mass in the middle.
-
-    Parameters
-    ----------
-    box : (20, 20), 0 to 1
-
-    Returns
-    -------
-    (28, 28) uint8
-    """
-    field = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    place = []
-    for axis, side in enumerate(box.shape):
-        mass = box.sum(axis=1 - axis)
-        middle = mass @ np.arange(side) / mass.sum()
-        # An uneven digit may have its mass so far out that it would leave the field.
-        start = int(np.clip(np.floor(IMAGE_SIZE / 2 - middle + 0.5), 0, IMAGE_SIZE - side))
-        place.append(slice(start, start + side))
-    field[tuple(place)] = np.rint(255 * box)
-    return field

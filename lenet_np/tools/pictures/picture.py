@@ -24,7 +24,7 @@ MOST_ELONGATED = 20
 
 
 class PictureError(ValueError):
-    """A file cannot be read as a picture of a digit; the message says why."""
+    """There is no digit to be read; the message says why."""
 
 
 class Picture(NamedTuple):
@@ -37,20 +37,7 @@ class Picture(NamedTuple):
 def read_picture(path: Path) -> Picture:
     """Read a picture, whatever its format, depth and colours; upright, and of a handy size.
 
-    Parameters
-    ----------
-    path : Path
-        One of `FORMATS`.
-
-    Returns
-    -------
-    Picture
-
-    Raises
-    ------
-    PictureError
-        If there is no such file, it is none of these pictures or a damaged one, or it is too
-        large or too elongated.
+    PictureError if it is none of `FORMATS`, damaged, too large or too elongated.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

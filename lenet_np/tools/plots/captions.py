@@ -27,14 +27,7 @@ _OF_ZERO_ONE = ("objective", "estimator", "route", "samples", "sigma")
 def effective(settings: Settings) -> Settings:
     """Set to its default what decides no step: the epochs, and for cross-entropy the estimate.
 
-    Parameters
-    ----------
-    settings : Settings
-
-    Returns
-    -------
-    Settings
-        Two runs with equal ones take the same steps.
+    Two runs whose effective settings are equal take the same steps.
     """
     defaults = Settings()
     names = ["epochs"]
@@ -44,31 +37,12 @@ def effective(settings: Settings) -> Settings:
 
 
 def differing(settings: Sequence[Settings]) -> list[str]:
-    """List the settings that are not the same in all runs.
-
-    Parameters
-    ----------
-    settings : sequence of Settings
-
-    Returns
-    -------
-    list of str, in the order of words
-    """
+    """List the settings that are not the same in all runs."""
     return [name for name in _WORDS if len({getattr(one, name) for one in settings}) > 1]
 
 
 def words(settings: Settings, names: Collection[str]) -> str:
-    """Put some settings into words, without those that do not apply.
-
-    Parameters
-    ----------
-    settings : Settings
-    names : collection of str
-
-    Returns
-    -------
-    str
-    """
+    """Put some settings into words, without those that do not apply."""
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in _WORDS if name in names}
     if settings.loss == "cross-entropy":
         chosen = {name: value for name, value in chosen.items() if name not in _OF_ZERO_ONE}
@@ -76,16 +50,7 @@ def words(settings: Settings, names: Collection[str]) -> str:
 
 
 def unusual(settings: Settings) -> list[str]:
-    """List what a title names: the loss, and the settings that are not the defaults.
-
-    Parameters
-    ----------
-    settings : Settings
-
-    Returns
-    -------
-    list of str
-    """
+    """List what a title names: the loss, and the settings that are not the defaults."""
     defaults = Settings()
     return [
         name
@@ -95,15 +60,6 @@ def unusual(settings: Settings) -> list[str]:
 
 
 def title(config: Config) -> str:
-    """Name a run by its data set and settings.
-
-    Parameters
-    ----------
-    config : Config
-
-    Returns
-    -------
-    str
-    """
+    """Name a run by its data set and settings."""
     settings = config.settings
     return f"{config.dataset}: {words(settings, [*unusual(settings), 'seed'])}"

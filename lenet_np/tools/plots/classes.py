@@ -27,16 +27,7 @@ _NO_VALUE = "#d9d9d9"
 
 @house_style()
 def draw_classes(history: History) -> Any:
-    """Draw recall, margin and gradient of each class, the gradient's signal, and the dead units.
-
-    Parameters
-    ----------
-    history : History
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw recall, margin and gradient of each class, the gradient's signal, and the dead units."""
     from matplotlib.colors import LogNorm
 
     figure = new_figure(5.2, title(history.config))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from lenet_np.data import CLASSES, Split
+from lenet_np.data.dataset import one_hot
 from lenet_np.evaluate import count_answers
-from lenet_np.losses import predict
+from lenet_np.losses import margin, predict
 from lenet_np.ops import Array
 from lenet_np.tools.plots.style import POSITIVE, house_style, new_figure
 
@@ -17,19 +18,7 @@ ROWS, COLUMNS = 5, 4
 
 @house_style()
 def draw_confusion(logits: Array, split: Split, title: str) -> Any:
-    """Draw the confusion matrix, and beside it the errors with the worst margins.
-
-    Parameters
-    ----------
-    logits : (10, N)
-    split : Split
-        The N images that they belong to.
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the confusion matrix, and beside it the errors with the worst margins."""
     answers = predict(logits)
     result = count_answers(split.classes, answers)
     figure = new_figure(
@@ -38,9 +27,9 @@ def draw_confusion(logits: Array, split: Split, title: str) -> Any:
     left, right = figure.subfigures(1, 2, width_ratios=(1.3, 1))
     _draw_matrix(left.subplots(), result.confusion)
 
-    margins = margins_of(logits, split)
+    lead = margin(logits, one_hot(split.classes).T)
     errors = np.flatnonzero(answers != split.classes)
-    worst = errors[np.argsort(margins[errors], kind="stable")][: ROWS * COLUMNS]
+    worst = errors[np.argsort(lead[errors], kind="stable")][: ROWS * COLUMNS]
     right.suptitle(
         f"The clearest of {len(errors):,} errors: label → answer,\nby how much its logit wins",
         fontsize=9,
@@ -50,29 +39,9 @@ def draw_confusion(logits: Array, split: Split, title: str) -> Any:
     for panel, index in zip(right.axes, worst, strict=False):
         panel.imshow(split.pixels[index], cmap="gray_r", vmin=0, vmax=255)
         panel.set_title(
-            f"{split.classes[index]} → {answers[index]}  {-margins[index]:.1f}", fontsize=8, pad=2
+            f"{split.classes[index]} → {answers[index]}  {-lead[index]:.1f}", fontsize=8, pad=2
         )
     return figure
-
-
-def margins_of(logits: Array, split: Split) -> Array:
-    """Compute by how much the logit of the label exceeds the largest of the others.
-
-    margin = l_y - max_{j != y} l_j
-
-    Parameters
-    ----------
-    logits : (10, N)
-    split : Split
-
-    Returns
-    -------
-    (N,), negative where the answer is wrong
-    """
-    is_label = np.arange(CLASSES)[:, np.newaxis] == split.classes
-    rivals = np.where(is_label, -np.inf, logits).max(axis=0)
-    margins: Array = logits[split.classes, np.arange(len(split))] - rivals
-    return margins
 
 
 def _draw_matrix(panel: Any, confusion: Any) -> None:

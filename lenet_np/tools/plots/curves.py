@@ -38,16 +38,7 @@ class Group(NamedTuple):
 def group_by_settings(histories: Sequence[History]) -> tuple[list[Group], str]:
     """Put runs that differ only in their seed together, and name what differs.
 
-    Parameters
-    ----------
-    histories : sequence of History
-
-    Returns
-    -------
-    groups : list of Group
-        In the order of the runs.
-    common : str
-        The title: what all have in common.
+    Beside the groups, in the order of the runs, it returns the title: what all have in common.
     """
     found: dict[tuple[str, Settings], list[History]] = defaultdict(list)
     for history in histories:
@@ -80,17 +71,7 @@ def group_by_settings(histories: Sequence[History]) -> tuple[list[Group], str]:
 
 @house_style()
 def draw_curves(histories: Sequence[History]) -> Any:
-    """Draw the validation accuracy and the training loss of runs, those of several seeds as one.
-
-    Parameters
-    ----------
-    histories : sequence of History
-        At least one.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the validation accuracy and the training loss of runs, those of several seeds as one."""
     groups, title = group_by_settings(histories)
     legend = [] if len(histories) == 1 else [textwrap.fill(group.name, 115) for group in groups]
     columns = 2 if len(legend) > 1 and max(map(len, legend)) < 50 else 1

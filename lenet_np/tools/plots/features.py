@@ -25,18 +25,7 @@ ROWS = (
 
 
 def outputs_of(network: Sequential, parameters: Parameters, image: Array) -> dict[str, Array]:
-    """Collect what comes out of every layer for one image.
-
-    Parameters
-    ----------
-    network : Sequential
-    parameters : dict from `Sequential.init` or training
-    image : (1, 32, 32, 1)
-
-    Returns
-    -------
-    dict from layer name to its output, without the batch axis
-    """
+    """Collect what every layer makes of one image, (1, 32, 32, 1), without the batch axis."""
     outputs = {}
     for number, (name, _) in enumerate(network.layers):
         beginning = replace(network, layers=network.layers[: number + 1])
@@ -48,20 +37,7 @@ def outputs_of(network: Sequential, parameters: Parameters, image: Array) -> dic
 def draw_features(
     network: Sequential, parameters: Parameters, image: Array, label: int, title: str
 ) -> Any:
-    """Draw the filters of the first layer, and the output of every layer for one image.
-
-    Parameters
-    ----------
-    network : Sequential
-    parameters : dict from `Sequential.init` or training
-    image : (1, 32, 32, 1)
-    label : int
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the filters of the first layer, and the output of every layer for one image."""
     outputs = outputs_of(network, parameters, image)
     logits = outputs["logits"]
     answer = int(logits.argmax())
@@ -92,16 +68,7 @@ def _name(name: str, values: Array) -> str:
 
 
 def montage(maps: Array) -> NDArray[np.float64]:
-    """Put maps side by side, a pixel of NaN between them.
-
-    Parameters
-    ----------
-    maps : (C, H, W)
-
-    Returns
-    -------
-    (H, C W + C - 1)
-    """
+    """Put maps (C, H, W) side by side, a pixel of NaN between them: (H, C W + C - 1)."""
     count, height, width = maps.shape
     side_by_side = np.full((height, count, width + 1), np.nan)
     side_by_side[:, :, :width] = maps.transpose(1, 0, 2)

@@ -22,19 +22,7 @@ HEIGHT = 1.8
 def draw_histograms(histograms: Histograms, title: str) -> Any:
     """Draw a panel of ridges for each array: the first record in front, the last one behind.
 
-    Parameters
-    ----------
-    histograms : Histograms
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        If there is no record.
+    ValueError if there is no record.
     """
     if not len(histograms.steps):
         raise ValueError("no histogram is recorded yet")
@@ -63,19 +51,9 @@ def chosen_records(count: int) -> NDArray[np.int64]:
 
 
 def outline(low: float, high: float, counts: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Turn a histogram into the outline of a ridge of height 1.
+    """Turn a histogram of equal bins into the outline, x and y, of a ridge of height 1.
 
-    Parameters
-    ----------
-    low, high : float
-        The range of the values.
-    counts : (B,) integers
-        In equal bins.
-
-    Returns
-    -------
-    x, y : arrays of equal length
-        One upright line where all values are the same.
+    It is one upright line where all values are the same.
     """
     if low == high:
         return np.array([low, low]), np.array([0.0, 1.0])

@@ -54,19 +54,7 @@ def house_style() -> Iterator[None]:
 
 
 def new_figure(height: float, title: str) -> Any:
-    """Make an empty figure of the common width.
-
-    Parameters
-    ----------
-    height : float
-        Inches.
-    title : str
-        Long lines are broken.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Make an empty figure of the common width; its height is in inches. Long titles are broken."""
     from matplotlib.figure import Figure  # A figure of its own needs no screen and no pyplot.
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -75,32 +63,13 @@ def new_figure(height: float, title: str) -> Any:
 
 
 def count_in_integers(axis: Any, most: int = 7) -> None:
-    """Put the ticks of an axis at whole numbers: there is no epoch 2.5.
-
-    Parameters
-    ----------
-    axis : matplotlib.axis.Axis
-    most : int
-        Ticks at most, so that their numbers do not touch.
-    """
+    """Put at most so many ticks on an axis, at whole numbers: there is no epoch 2.5."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def write_figure(figure: Any, file: Path) -> None:
-    """Write a picture, whole or not at all; a file of that name is replaced.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    file : Path
-        Its ending says which kind of picture.
-
-    Raises
-    ------
-    WriteError
-        If it cannot be written.
-    """
+    """Write a picture of the kind that its ending names, whole or not at all (WriteError)."""
     with house_style(), write_atomically(file) as out:
         figure.savefig(out, format=file.suffix.removeprefix("."), dpi=DPI)
