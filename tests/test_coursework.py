@@ -8,12 +8,12 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from broken_exercises import MATHEMATICS
-from student import announce_installation
 
 import lenet_np
 from lenet_np.coursework.layouts import LAYOUTS
@@ -150,44 +150,40 @@ def test_list_names_every_task(capsys):
 # --- pytest -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def installed(tmp_path):
-    """A folder that makes Python believe that lenet_np is installed, entry points and all."""
-    announce_installation(tmp_path / "site")
-    return [str(tmp_path / "site"), str(ROOT)]
+PLUGIN = ("-p", "lenet_np.coursework.plugin")
 
 
-def run_pytest(folder, path, *words):
+def run_pytest(folder, *words):
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "--pyargs", "lenet_np.coursework", *words]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTEST_ADDOPTS": ""}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
     return subprocess.run(
         command, cwd=elsewhere, env=environment, capture_output=True, encoding="utf-8", check=False
     )
 
 
-def test_pytest_marks_a_students_file(student, tmp_path, installed):
+def test_pytest_marks_a_students_file(student, tmp_path):
     file = student(MATHEMATICS["sign"][2])
-    words = ("--student", str(file), "--strict-markers", "-W", "error", "-m")
-    good = run_pytest(tmp_path, installed, *words, "relu")
+    words = (*PLUGIN, "--student", str(file), "--strict-markers", "-W", "error", "-m")
+    good = run_pytest(tmp_path, *words, "relu")
     assert "1 passed, 12 deselected" in good.stdout, good.stdout + good.stderr
-    bad = run_pytest(tmp_path, installed, *words, "dense")
+    bad = run_pytest(tmp_path, *words, "dense")
     assert "wrong-sign" in bad.stdout
     assert "1 failed, 12 deselected" in bad.stdout
 
 
-def test_pytest_without_an_installation_takes_the_plugin_by_name(student, tmp_path, installed):
-    words = ("-p", "lenet_np.coursework.plugin", "--student", str(student()), "-m", "relu")
-    for path in ([str(ROOT)], installed):  # and it is not loaded twice where it is installed
-        ran = run_pytest(tmp_path, path, *words)
-        assert "1 passed" in ran.stdout, ran.stdout + ran.stderr
-
-
-def test_pytest_without_a_file_skips(tmp_path, installed):
-    ran = run_pytest(tmp_path, installed, "-rs", "-W", "error", "--strict-markers")
+@pytest.mark.parametrize("plugin", [PLUGIN, ()])
+def test_pytest_without_a_file_skips(tmp_path, plugin):
+    ran = run_pytest(tmp_path, *plugin, "-rs", "-W", "error", "--strict-markers")
     assert f"{len(TASKS)} skipped" in ran.stdout, ran.stdout + ran.stderr
-    assert "name it with --student FILE" in ran.stdout
+    assert "lenet_np.coursework.plugin --student FILE" in ran.stdout
+
+
+def test_pytest_of_other_projects_is_left_alone():
+    """An installed lenet_np must not add options to every pytest of its environment."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "pytest11" not in project.get("entry-points", {})
 
 
 # --- the page -----------------------------------------------------------------------------------

@@ -2,5 +2,5 @@
 
 `tasks` says what there is to do, `template` writes the exercise file, `reference` holds the
 solutions, which are the package itself. `mark` runs each task of a student's file in a process of
-its own (`process`, and `child` inside it), `report` and `command` say what came out.
+its own (`process`, and `child` inside it), `report` says what came out.
 """

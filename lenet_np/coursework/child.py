@@ -11,14 +11,15 @@ import faulthandler
 import json
 import os
 import sys
+import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lenet_np.coursework.layouts import LAYOUTS
-from lenet_np.coursework.process import RESULT, TRACE
-from lenet_np.coursework.task import Exercise, Failed, Remark
+from lenet_np.coursework.process import RESULT, TRACE, line_of
+from lenet_np.coursework.task import Exercise, Failed, Remark, fail
 from lenet_np.coursework.tasks import TASKS
 
 #: The name of the student's module.
@@ -28,8 +29,7 @@ MODULE = "exercise"
 def main() -> None:
     """Do what the request asks, write the result, and leave without looking back."""
     request = json.loads(sys.argv[1])
-    folder = Path(request["folder"])
-    file = Path(request["file"])
+    folder, file = Path(request["folder"]), Path(request["file"])
     limited = _limit_memory(request["megabytes"])
     # The watchdog is a thread of C code: it also ends what never lets Python's threads run, and
     # it writes down where the code was.
@@ -86,11 +86,10 @@ def _parse(file: Path) -> tuple[ast.Module, types.CodeType]:
         tree = ast.parse(source, str(file))
         return tree, compile(tree, str(file), "exec", dont_inherit=True)
     except SyntaxError as error:
-        number = error.lineno or 0
-        line = f"{file.name}:{number}: {_source(file, number)}" if number else None
+        line = line_of(file, error.lineno, error.text) if error.lineno else None
         raise Failed(Remark("syntax", f"is not Python: {error.msg}", line)) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise Failed(Remark("syntax", f"is not Python: {error}")) from None
+        fail("syntax", f"is not Python: {error}")
 
 
 def _load(file: Path) -> types.ModuleType:
@@ -133,12 +132,13 @@ def _unwritten(tree: ast.Module) -> set[str]:
     """Name the functions that are still as the exercise file had them."""
     # The last definition of a name counts.
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return {
-        name
-        for name, node in functions.items()
-        if ast.unparse(node.body[-1]) == "raise NotImplementedError"
-        and all(isinstance(statement, ast.Expr) for statement in node.body[:-1])
-    }
+    return {name for name, node in functions.items() if _is_stub(node)}
+
+
+def _is_stub(node: ast.FunctionDef) -> bool:
+    *before, last = node.body
+    is_raise = ast.unparse(last) == "raise NotImplementedError"
+    return is_raise and all(isinstance(statement, ast.Expr) for statement in before)
 
 
 def _lines_that_import_the_package(tree: ast.Module) -> set[int]:
@@ -170,7 +170,7 @@ def _guard(file: Path, name: str, function: Callable[..., Any]) -> Callable[...,
         try:
             return function(*arguments)
         except (NotImplementedError, MemoryError, SystemExit, EOFError, TypeError) as error:
-            if isinstance(error, TypeError) and _frames(error)[1:]:
+            if isinstance(error, TypeError) and traceback.extract_tb(error.__traceback__)[1:]:
                 raise  # from inside the function: an exception like any other
             raise Failed(_remark(file, error, name)) from None
 
@@ -179,12 +179,11 @@ def _guard(file: Path, name: str, function: Callable[..., Any]) -> Callable[...,
 
 def _remark(file: Path, error: BaseException, function: str = "the file") -> Remark:
     """Say what an exception means, and where the student's code raised it."""
-    own = [frame for frame in _frames(error) if frame[0] == str(file)]
+    own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == str(file)]
     line = None
     if own:
-        _, number, place = own[-1]
-        line = f"{file.name}:{number}: {_source(file, number)}"
-        function = place if place.isidentifier() else function
+        line = line_of(file, own[-1].lineno, own[-1].line)
+        function = own[-1].name if own[-1].name.isidentifier() else function
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     match error:
         case NotImplementedError():
@@ -200,22 +199,6 @@ def _remark(file: Path, error: BaseException, function: str = "the file") -> Rem
         case _ if own:
             return Remark("exception", f"raised {text}", line)
     return Remark("kit", f"the check itself failed, please report it: {text}")
-
-
-def _frames(error: BaseException) -> list[tuple[str, int, str]]:
-    """List (file, line, function) of a traceback, the innermost last."""
-    frames = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        frames.append((code.co_filename, traceback.tb_lineno, code.co_name))
-        traceback = traceback.tb_next
-    return frames
-
-
-def _source(file: Path, number: int) -> str:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 
 
 if __name__ == "__main__":

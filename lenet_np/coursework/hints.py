@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from lenet_np.coursework.tasks import TASKS
-
 #: By the code of a remark; a task may have its own.
 HINTS = {
     # what gradcheck finds
@@ -86,18 +84,3 @@ HINTS = {
     "signature": "Keep the names and the order of the arguments as they were.",
     "syntax": "Python reads up to this line or a little before it; look for what is left open.",
 }
-
-
-def hint(task: str, code: str) -> str | None:
-    """Give the hint for a remark, if there is one.
-
-    Parameters
-    ----------
-    task : str
-    code : str
-
-    Returns
-    -------
-    str or None
-    """
-    return TASKS[task].hints.get(code, HINTS.get(code))

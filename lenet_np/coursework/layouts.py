@@ -16,15 +16,9 @@ from lenet_np.ops import Array
 
 @dataclass(frozen=True)
 class Axes:
-    """The order of the axes of one kind of array.
+    """The order of the axes of one kind of array."""
 
-    Parameters
-    ----------
-    order : tuple of int
-        The axis of lenet_np's array that stands at each place, as `numpy.transpose` takes it.
-    """
-
-    order: tuple[int, ...]
+    order: tuple[int, ...]  # the axis of lenet_np's at each place, as `numpy.transpose` takes it
 
     def __format__(self, names: str) -> str:
         """Write names that are given in lenet_np's order, such as ``C, H, W, N``, in this one."""
@@ -33,7 +27,7 @@ class Axes:
 
     def from_package(self, array: Array) -> Array:
         """Reorder an array of lenet_np."""
-        return array.transpose(self.order)
+        return np.ascontiguousarray(array.transpose(self.order))
 
     def to_package(self, array: Array) -> Array:
         """Reorder an array of the course."""
@@ -46,15 +40,9 @@ class Axes:
 
 @dataclass(frozen=True)
 class Columns:
-    """How the course lines up the windows of an image: axes in groups, each group one axis.
+    """How the course lines up the windows of an image: axes in groups, each group one axis."""
 
-    Parameters
-    ----------
-    groups : tuples of int
-        Axes of ``ops.im2col``, which are (KH, OH, C, KW, OW, N).
-    """
-
-    groups: tuple[tuple[int, ...], ...]
+    groups: tuple[tuple[int, ...], ...]  # axes of `ops.im2col`, (KH, OH, C, KW, OW, N)
 
     @property
     def shape(self) -> str:
@@ -67,11 +55,9 @@ class Columns:
         return self._write(("i", "p", "c", "j", "q", "n"), "({})", ", ")
 
     def _write(self, names: tuple[str, ...], group: str, separator: str = "*") -> str:
-        parts = [separator.join(names[axis] for axis in axes) for axes in self.groups]
-        return ", ".join(
-            group.format(part) if len(axes) > 1 else part
-            for part, axes in zip(parts, self.groups, strict=True)
-        )
+        parts = (separator.join(names[axis] for axis in axes) for axes in self.groups)
+        # What is one name alone has no separator.
+        return ", ".join(group.format(p) if separator in p else p for p in parts)
 
     def from_package(self, columns: Array) -> Array:
         """Reorder and group columns of lenet_np."""

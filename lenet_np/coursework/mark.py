@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet_np.coursework.hints import HINTS, hint
+from lenet_np.coursework.hints import HINTS
 from lenet_np.coursework.layouts import LAYOUTS
 from lenet_np.coursework.process import Answer, Limits, run
 from lenet_np.coursework.task import Remark
@@ -85,21 +85,7 @@ def mark(
     layout: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a NamedTuple cannot be changed
 ) -> Mark:
-    """Mark a student's file. This runs the code in it.
-
-    Parameters
-    ----------
-    file : Path
-    tasks : names of tasks
-    layout : str, optional
-        Instead of the one that the file names.
-    limits : Limits
-        For each task.
-
-    Returns
-    -------
-    Mark
-    """
+    """Mark a student's file, which runs the code in it; ``layout`` is instead of what it names."""
     file = file.absolute()
     loaded = run({"file": str(file), "task": None}, limits)
     problem = _problem(file, loaded, layout)
@@ -164,6 +150,8 @@ def _missing(functions: Sequence[str], loaded: dict[str, Any]) -> Iterator[Remar
 def _task_mark(
     name: str, status: str, remarks: Sequence[Remark], output: str = "", cut: bool = False
 ) -> TaskMark:
-    findings = tuple(Finding(*remark, hint(name, remark.code)) for remark in remarks)
-    points = TASKS[name].points
-    return TaskMark(name, status, points if status == PASSED else 0, points, findings, output, cut)
+    task = TASKS[name]
+    hints = HINTS | task.hints
+    findings = tuple(Finding(*remark, hints.get(remark.code)) for remark in remarks)
+    points = task.points if status == PASSED else 0
+    return TaskMark(name, status, points, task.points, findings, output, cut)

@@ -1,29 +1,23 @@
-"""The pytest option ``--student FILE`` and a marker for each task.
+"""The pytest option ``--student FILE`` and a marker for each task, loaded on request.
 
-``pytest --pyargs lenet_np.coursework --student FILE -m conv2d``. pytest reads options before it
-looks for packages, so a conftest beside the tests would come too late: this is a plugin, which an
-installed lenet_np announces, and which ``-p lenet_np.coursework.plugin`` loads otherwise.
+``pytest -p lenet_np.coursework.plugin --pyargs lenet_np.coursework --student FILE -m conv2d``
 """
 
 from __future__ import annotations
 
 import pytest
 
+from lenet_np.coursework.tasks import TASKS
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
+    """Add the option. A conftest beside the tests would be read after the options."""
     parser.getgroup("lenet_np").addoption(
-        "--student",
-        metavar="FILE",
-        help="exercise file for the tests of lenet_np.coursework to mark; this runs its code",
+        "--student", metavar="FILE", help="exercise file to mark; this runs the code in it"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, where they are of use: runs of other projects are left alone."""
-    if config.getoption("student") is None:
-        return
-    from lenet_np.coursework.tasks import TASKS
-
+    """Register the markers."""
     for task in TASKS.values():
         config.addinivalue_line("markers", f"{task.name}: lenet_np coursework, {task.teaches}")

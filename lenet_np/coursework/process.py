@@ -1,7 +1,7 @@
 """One task of a student's file in a process of its own, which may end in any way it likes.
 
 The result comes back through a file whose name the student's code is not told; what the code
-prints goes through a pipe of which the first part is kept. This protects against accidents: an
+prints goes into another, of which the beginning is kept. This protects against accidents: an
 endless loop, `sys.exit`, a crash, a flood. It is no protection against malice: the code runs with
 all rights of whoever starts the marking.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import linecache
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ FLOOD = 20_000_000
 #: long the parent waits beyond the limit before it does what the child did not.
 STARTUP_SECONDS = 20.0
 
-RESULT, TRACE = "result.json", "trace.txt"
+RESULT, TRACE, SCREEN = "result.json", "trace.txt", "screen.txt"
 
 
 class Limits(NamedTuple):
@@ -50,18 +51,7 @@ class Answer(NamedTuple):
 
 
 def run(request: dict[str, Any], limits: Limits) -> Answer:
-    """Start a process, give it a request, and wait for what comes out of it.
-
-    Parameters
-    ----------
-    request : dict
-        For `child.main`: the file, and the task or None.
-    limits : Limits
-
-    Returns
-    -------
-    Answer
-    """
+    """Start a process, give it a request for `child.main`, and wait for what comes out of it."""
     with tempfile.TemporaryDirectory(
         prefix="lenet_np-coursework-", ignore_cleanup_errors=True
     ) as name:
@@ -69,73 +59,40 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
         work = folder / "work"  # Files that the student's code writes stay here.
         work.mkdir()
         request = {**request, **limits._asdict(), "folder": name}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lenet_np.coursework.child", json.dumps(request)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=work,
-            env=_environment(),
-            start_new_session=True,  # A group of its own, so that its children end with it.
-        )
-        screen = _Screen(process)
-        overdue = False
-        try:
-            process.wait(limits.seconds + STARTUP_SECONDS)
-        except subprocess.TimeoutExpired:
-            overdue = True
-        finally:
-            _end(process)
-            screen.join()
+        with (folder / SCREEN).open("w+b") as screen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lenet_np.coursework.child", json.dumps(request)],
+                stdin=subprocess.DEVNULL,
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+                cwd=work,
+                env=_environment(),
+                start_new_session=True,  # A group of its own, so that its children end with it.
+            )
+            deadline = time.monotonic() + limits.seconds + STARTUP_SECONDS
+            try:
+                while process.poll() is None and time.monotonic() < deadline:
+                    if os.fstat(screen.fileno()).st_size > FLOOD:
+                        break
+                    time.sleep(0.01)
+                overdue = process.poll() is None
+            finally:
+                _end(process)
+            size = screen.seek(0, os.SEEK_END)
+            screen.seek(0)
+            output = _printable(screen.read(4 * KEPT))  # A character has at most four bytes.
         result = _read_json(folder / RESULT)
         remark = None
         if not result:
-            trace = _read(folder / TRACE)
-            remark = _ending(process.returncode, overdue, screen, trace, request, limits)
-        output = screen.text
-        return Answer(result, remark, output[:KEPT], len(output) > KEPT or screen.more)
+            trace, file = _read(folder / TRACE), Path(request["file"])
+            remark = _ending(process.returncode, size, overdue, trace, file, limits)
+        return Answer(result, remark, output[:KEPT], len(output) > KEPT or size > 4 * KEPT)
 
 
-class _Screen:
-    """Reads what a process prints, keeps the beginning, and ends the process if it floods."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.kept = b""
-        self.size = 0
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        while chunk := os.read(self.process.stdout.fileno(), 1 << 16):
-            self.size += len(chunk)
-            # A character has at most four bytes.
-            if len(self.kept) < 4 * KEPT:
-                self.kept += chunk
-            if self.flooded:
-                _end(self.process)
-                return
-
-    def join(self) -> None:
-        # A process that the student's code started may hold the pipe open.
-        self.thread.join(5)
-        if self.process.stdout is not None and not self.thread.is_alive():
-            self.process.stdout.close()
-
-    @property
-    def flooded(self) -> bool:
-        return self.size > FLOOD
-
-    @property
-    def more(self) -> bool:
-        return self.size > len(self.kept)
-
-    @property
-    def text(self) -> str:
-        text = self.kept.decode("utf-8", "replace").replace("\r\n", "\n")
-        # A student's escape codes must not repaint the terminal of whoever marks.
-        return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+def _printable(text: bytes) -> str:
+    """Take away a student's escape codes: they must not repaint the terminal of whoever marks."""
+    characters = text.decode("utf-8", "replace").replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in characters)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -164,27 +121,21 @@ def _environment() -> dict[str, str]:
 
 
 def _ending(
-    status: int,
-    overdue: bool,
-    screen: _Screen,
-    trace: str,
-    request: dict[str, Any],
-    limits: Limits,
+    status: int, printed: int, overdue: bool, trace: str, file: Path, limits: Limits
 ) -> Remark:
     """Say how a process ended that has left no result."""
-    line = _last_line(trace, Path(request["file"]))
-    if screen.flooded:
+    line = _last_line(trace, file)
+    if printed > FLOOD:
         return Remark("output-flood", f"printed more than {FLOOD // 10**6} MB and was stopped")
     if overdue or trace.startswith("Timeout"):
         return Remark(
             "time-limit", f"was still running after {limits.seconds:g} s and was stopped", line
         )
-    if status < 0:
+    if status < 0 or "Fatal Python error" in trace or "Windows fatal exception" in trace:
+        how = f"exit status {status}"
         with contextlib.suppress(ValueError):
-            name = signal.Signals(-status).name
-            return Remark("crash", f"crashed Python ({name})", line)
-    if "Fatal Python error" in trace or "Windows fatal exception" in trace:
-        return Remark("crash", f"crashed Python (exit status {status})", line)
+            how = signal.Signals(-status).name
+        return Remark("crash", f"crashed Python ({how})", line)
     return Remark(
         "exit", f"ended the whole process (exit status {status}) before the check was through"
     )
@@ -195,10 +146,13 @@ def _last_line(trace: str, file: Path) -> str | None:
     name = file.name.encode("ascii", "backslashreplace").decode()
     for path, number in re.findall(r'File "(.*)", line (\d+)', trace):
         if re.split(r"[/\\]", path)[-1] == name:
-            lines = _read(file).splitlines()
-            source = lines[int(number) - 1].strip() if int(number) <= len(lines) else ""
-            return f"{file.name}:{number}: {source}"
+            return line_of(file, int(number), linecache.getline(str(file), int(number)))
     return None
+
+
+def line_of(file: Path, number: int | None, source: str | None) -> str:
+    """Write a line of the student's file as remarks have it."""
+    return f"{file.name}:{number}: {(source or '').strip()}"
 
 
 def _read(path: Path) -> str:

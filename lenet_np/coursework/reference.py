@@ -5,7 +5,7 @@ Every check holds a student's forward pass against these; and a file made of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,20 +30,12 @@ Functions = dict[str, Callable[..., Any]]
 
 
 def solutions(layout: Layout) -> Functions:
-    """Solve every task.
-
-    Parameters
-    ----------
-    layout : Layout
-
-    Returns
-    -------
-    dict from the name of a function in the exercise file to the function
-    """
-    return {**_layers(layout), **_training(layout), **_routes(layout)}
+    """Give every function of the exercise file, right, by its name."""
+    functions = (*_layers(layout), *_training(layout), *_routes(layout))
+    return {function.__name__: function for function in functions}
 
 
-def _layers(layout: Layout) -> Functions:
+def _layers(layout: Layout) -> Iterator[Callable[..., Any]]:
     images, features = layout.images, layout.features
     weights, kernels, columns = layout.weights, layout.kernels, layout.columns
 
@@ -55,34 +47,30 @@ def _layers(layout: Layout) -> Functions:
         dx, dweight, dbias = ops.dense_backward(features.to_package(dy), cache)
         return features.from_package(dx), weights.from_package(dweight), dbias
 
+    yield from (dense_forward, dense_backward, ops.relu_forward, ops.relu_backward)
+
     def im2col(x: Array, kernel: tuple[int, int], stride: int, padding: int) -> Array:
         return columns.from_package(ops.im2col(images.to_package(x), kernel, stride, padding))
 
-    def col2im(
-        windows: Array,
-        x_shape: tuple[int, ...],
-        kernel: tuple[int, int],
-        stride: int,
-        padding: int,
-    ) -> Array:
+    def col2im(windows: Array, x_shape: Any, kernel: Any, stride: int, padding: int) -> Array:
         channels, height, width, batch = (x_shape[images.place_of(axis)] for axis in range(4))
-        out_height = ops.output_size(height, kernel[0], stride, padding)
-        out_width = ops.output_size(width, kernel[1], stride, padding)
-        shape = (kernel[0], out_height, channels, kernel[1], out_width, batch)
+        oh = ops.output_size(height, kernel[0], stride, padding)
+        ow = ops.output_size(width, kernel[1], stride, padding)
+        shape = (kernel[0], oh, channels, kernel[1], ow, batch)
         ours = columns.to_package(windows, shape)
         return images.from_package(ops.col2im(ours, (height, width), kernel, stride, padding))
 
-    def conv2d_forward(
-        x: Array, weight: Array, bias: Array, stride: int, padding: int
-    ) -> tuple[Array, Any]:
-        y, cache = ops.conv2d_forward(
-            images.to_package(x), kernels.to_package(weight), bias, stride, padding
-        )
+    yield from (im2col, col2im)
+
+    def conv2d_forward(x: Array, weight: Array, bias: Array, *how: int) -> tuple[Array, Any]:
+        y, cache = ops.conv2d_forward(images.to_package(x), kernels.to_package(weight), bias, *how)
         return images.from_package(y), cache
 
     def conv2d_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
         dx, dweight, dbias = ops.conv2d_backward(images.to_package(dy), cache)
         return images.from_package(dx), kernels.from_package(dweight), dbias
+
+    yield from (conv2d_forward, conv2d_backward)
 
     def max_pool_forward(x: Array, window: int, stride: int) -> tuple[Array, Any]:
         y, cache = ops.max_pool2d_forward(images.to_package(x), window, stride)
@@ -91,21 +79,10 @@ def _layers(layout: Layout) -> Functions:
     def max_pool_backward(dy: Array, cache: Any) -> Array:
         return images.from_package(ops.max_pool2d_backward(images.to_package(dy), cache))
 
-    return {
-        "dense_forward": dense_forward,
-        "dense_backward": dense_backward,
-        "relu_forward": ops.relu_forward,
-        "relu_backward": ops.relu_backward,
-        "im2col": im2col,
-        "col2im": col2im,
-        "conv2d_forward": conv2d_forward,
-        "conv2d_backward": conv2d_backward,
-        "max_pool_forward": max_pool_forward,
-        "max_pool_backward": max_pool_backward,
-    }
+    yield from (max_pool_forward, max_pool_backward)
 
 
-def _training(layout: Layout) -> Functions:
+def _training(layout: Layout) -> Iterator[Callable[..., Any]]:
     features, noises = layout.features, layout.noise
 
     def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -114,41 +91,22 @@ def _training(layout: Layout) -> Functions:
         return cross_entropy(ours, one_hot), features.from_package(gradient)
 
     def adam_update(
-        parameter: Array,
-        gradient: Array,
-        m: Array,
-        v: Array,
-        step: int,
-        learning_rate: float,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
+        parameter: Array, gradient: Array, m: Array, v: Array, step: int, *constants: float
     ) -> tuple[Array, Array, Array]:
         state = AdamState(step - 1, {"": m}, {"": v})
-        adam = Adam(learning_rate, beta1, beta2, epsilon)
-        moved, state = adam.update({"": parameter}, {"": gradient}, state)
+        moved, state = Adam(*constants).update({"": parameter}, {"": gradient}, state)
         return moved[""], state.mean[""], state.square[""]
 
     def estimate(
-        estimator: Callable[..., Any],
-        loss: Loss,
-        logits: Array,
-        labels: Array,
-        noise: Array,
-        sigma: float,
+        rule: Any, loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
     ) -> Array:
         def every_sample(perturbed: Array, one_hot: Array) -> Array:
             theirs = features.from_package(one_hot[:, 0])
             samples = perturbed.swapaxes(0, 1)
-            return np.stack([loss(features.from_package(logits), theirs) for logits in samples])
+            return np.stack([loss(features.from_package(sample), theirs) for sample in samples])
 
-        _, gradient = estimator(
-            every_sample,
-            features.to_package(logits),
-            features.to_package(labels),
-            noises.to_package(noise),
-            sigma,
-        )
+        ours, one_hot = features.to_package(logits), features.to_package(labels)
+        _, gradient = rule(every_sample, ours, one_hot, noises.to_package(noise), sigma)
         return features.from_package(gradient)
 
     def es_gradient(*arguments: Any) -> Array:
@@ -157,15 +115,10 @@ def _training(layout: Layout) -> Functions:
     def leave_one_out_gradient(*arguments: Any) -> Array:
         return estimate(ESTIMATORS["leave-one-out"].objectives["error"], *arguments)
 
-    return {
-        "softmax_cross_entropy": softmax_cross_entropy,
-        "adam_update": adam_update,
-        "es_gradient": es_gradient,
-        "leave_one_out_gradient": leave_one_out_gradient,
-    }
+    yield from (softmax_cross_entropy, adam_update, es_gradient, leave_one_out_gradient)
 
 
-def _routes(layout: Layout) -> Functions:
+def _routes(layout: Layout) -> Iterator[Callable[..., Any]]:
     features, weights = layout.features, layout.weights
 
     def taylor_loss(logits: Array, labels: Array, estimator: LossAtLogits) -> tuple[Array, Array]:
@@ -183,14 +136,10 @@ def _routes(layout: Layout) -> Functions:
         return smoothed_loss_backward(along_batch, cache)
 
     def vjp_gradients(
-        x: Array,
-        weight1: Array,
-        bias1: Array,
-        weight2: Array,
-        bias2: Array,
-        labels: Array,
-        estimator: LossAtLogits,
+        *given: *tuple[Array, Array, Array, Array, Array, Array, LossAtLogits],
     ) -> tuple[Array, ...]:
+        x, weight1, bias1, weight2, bias2, labels, estimator = given
+
         def ours(logits: Array, one_hot: Array) -> Estimate:
             estimate = estimator(features.from_package(logits), features.from_package(one_hot))
             return Estimate(estimate[0], features.to_package(estimate[1]))
@@ -221,10 +170,4 @@ def _routes(layout: Layout) -> Functions:
         gradient = squared_error_gradient(features.to_package(logits), features.to_package(targets))
         return targets, features.from_package(gradient)
 
-    return {
-        "taylor_loss": taylor_loss,
-        "override_forward": override_forward,
-        "override_backward": override_backward,
-        "vjp_gradients": vjp_gradients,
-        "target_gradient": target_gradient,
-    }
+    yield from (taylor_loss, override_forward, override_backward, vjp_gradients, target_gradient)

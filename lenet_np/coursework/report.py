@@ -13,16 +13,7 @@ SHOWN = 10
 
 
 def report(mark: Mark) -> str:
-    """Write a mark as text.
-
-    Parameters
-    ----------
-    mark : Mark
-
-    Returns
-    -------
-    str
-    """
+    """Write a mark as text."""
     return "\n".join(_lines(mark))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -37,6 +38,11 @@ class Failed(BaseException):
         self.remarks = remarks
 
 
+def fail(code: str, message: str) -> NoReturn:
+    """End the check with one remark."""
+    raise Failed(Remark(code, message))
+
+
 class Guess(NamedTuple):
     """A mistake that people make, and the result that it would give."""
 
@@ -59,57 +65,63 @@ class Exercise(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One task of the exercise file.
+    """One task of the exercise file."""
 
-    Parameters
-    ----------
-    name : str
-        Also the name of the pytest marker.
-    points : int
-    teaches : str
-    functions : names of the functions to be filled in
-    text : str
-        The functions as the exercise file has them, with the fields of a layout in braces.
-    check : function of an Exercise that raises Failed
-    hints : dict from a remark's code to a hint, where the general one would not do
-    """
-
-    name: str
+    name: str  # also that of the pytest marker
     points: int
     teaches: str
-    functions: tuple[str, ...]
-    text: str
-    check: Callable[[Exercise], None]
-    hints: dict[str, str] = field(default_factory=dict)
+    text: str  # the functions as the exercise file has them, a layout's fields in braces
+    check: Callable[[Exercise], None]  # raises Failed
+    hints: dict[str, str]  # where the general one would not do
+
+    @property
+    def functions(self) -> list[str]:
+        """The names of the functions to be filled in."""
+        return re.findall(r"^def (\w+)", self.text, re.MULTILINE)
+
+
+def task(
+    points: int, teaches: str, text: str, hints: dict[str, str] | None = None
+) -> Callable[[Callable[[Exercise], None]], Task]:
+    """Make a task of its check, and call it by the name of the check."""
+
+    def made(check: Callable[[Exercise], None]) -> Task:
+        return Task(check.__name__, points, teaches, text, check, hints or {})
+
+    return made
 
 
 # --- gradients ----------------------------------------------------------------------------------
+
+
+def check_pair(
+    exercise: Exercise, name: str, case: str, inputs: dict[str, Array], *how: int
+) -> None:
+    """Check ``{name}_forward``, which is given the inputs and ``how``, and its backward pass."""
+    student, solution = exercise.student, exercise.solution
+    check_gradients(
+        case,
+        lambda *given: student[f"{name}_forward"](*given, *how),
+        student[f"{name}_backward"],
+        inputs,
+        lambda *given: solution[f"{name}_forward"](*given, *how)[0],
+        batch_axis=exercise.layout.batch_axis,
+    )
 
 
 def check_gradients(
     case: str,
     forward: Callable[..., Any],
     backward: Callable[..., Any],
-    inputs: Sequence[Array],
-    names: Sequence[str],
+    inputs: dict[str, Array],
     definition: Callable[..., Array],
     **options: Any,
 ) -> None:
-    """Check a student's pair with `lenet_np.gradcheck`.
+    """Check a student's pair with `gradcheck.check`.
 
-    Parameters
-    ----------
-    case : str
-        What is special about the inputs, for the messages.
-    forward, backward, inputs, names, definition, options
-        As `gradcheck.check` takes them.
-
-    Raises
-    ------
-    Failed
+    ``case`` says for the messages what is special about the inputs.
     """
-    inputs = [np.ascontiguousarray(x) for x in inputs]
-    shape = definition(*inputs).shape
+    shape = definition(*inputs.values()).shape
     returns_cache = options.get("cache", "returned") == "returned"
 
     def forward_in_shape(*given: Array) -> Any:
@@ -118,9 +130,8 @@ def check_gradients(
         _require_order("the result", y, shape)
         return result
 
-    report = check(
-        forward_in_shape, backward, inputs, names=names, definition=definition, **options
-    )
+    given, names = list(inputs.values()), list(inputs)
+    report = check(forward_in_shape, backward, given, names=names, definition=definition, **options)
     if not report.passed:
         raise Failed(*(_remark(case, finding) for finding in report.findings))
 
@@ -135,99 +146,61 @@ def _remark(case: str, finding: Any) -> Remark:
 # --- values -------------------------------------------------------------------------------------
 
 
-def take_apart(function: str, result: Any, names: Sequence[str]) -> tuple[Any, ...]:
-    """Take the results of a function that returns several.
-
-    Raises
-    ------
-    Failed
-        If there are not as many.
-    """
-    if not isinstance(result, (tuple, list)) or len(result) != len(names):
-        got = f"{len(result)} values" if isinstance(result, (tuple, list)) else _name(result)
-        raise Failed(
-            Remark(
-                "number-of-results",
-                f"{function} must return {len(names)} values ({', '.join(names)}), got {got}",
-            )
-        )
-    return tuple(result)
+def take_apart(function: str, result: Any, names: Sequence[str]) -> Sequence[Any]:
+    """Take the results of a function that must return several."""
+    many = isinstance(result, (tuple, list))
+    if many and len(result) == len(names):
+        return list(result)
+    got = f"{len(result)} values" if many else _name(result)
+    fail(
+        "number-of-results",
+        f"{function} must return {len(names)} values ({', '.join(names)}), got {got}",
+    )
 
 
 def require_array(what: str, answer: Any, shape: tuple[int, ...]) -> Array:
-    """Take a result that must be a float64 array of a given shape.
-
-    Raises
-    ------
-    Failed
-        If it is none.
-    """
+    """Take a result that must be a float64 array of a given shape."""
     if answer is None:
-        raise Failed(Remark("none", f"{what} is None: is a return missing?"))
+        fail("none", f"{what} is None: is a return missing?")
     if not isinstance(answer, (np.ndarray, np.floating, float)):
-        got = _name(answer)
-        raise Failed(Remark("dtype", f"{what} must be a NumPy array of floats, got {got}"))
+        fail("dtype", f"{what} must be a NumPy array of floats, got {_name(answer)}")
     values = np.asarray(answer)
     if values.dtype != np.float64:
-        raise Failed(Remark("dtype", f"{what} must be float64 like the inputs, got {values.dtype}"))
+        fail("dtype", f"{what} must be float64 like the inputs, got {values.dtype}")
     _require_order(what, values, shape)
     if values.shape != shape:
-        raise Failed(Remark("shape", f"{what} must have shape {shape}, got {values.shape}"))
+        fail("shape", f"{what} must have shape {shape}, got {values.shape}")
     return values
 
 
-def compare(what: str, answer: Any, right: Array, guesses: Sequence[Guess] = ()) -> None:
-    """Compare a result with the right one; where it is wrong, try the mistakes that people make.
-
-    Parameters
-    ----------
-    what : str
-        The name of the result, for the messages.
-    answer : anything
-    right : array
-    guesses : sequence of Guess
-        Named when they explain the answer to rounding; the first one that does.
-
-    Raises
-    ------
-    Failed
-    """
+def compare(what: str, answer: Any, right: Array, *guesses: Guess) -> None:
+    """Compare a result with the right one; the first guess that gives the same names the cause."""
     values = require_array(what, answer, right.shape)
     if _agree(values, right):
         return
     for guess in guesses:
         if _agree(values, guess.value):
-            raise Failed(Remark(guess.code, f"{what} {guess.message}"))
+            fail(guess.code, f"{what} {guess.message}")
     if not np.isfinite(values).all():
-        raise Failed(Remark("nan", f"{what} has values that are nan or infinite"))
+        fail("nan", f"{what} has values that are nan or infinite")
     error = np.abs(values - right)
     worst = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
-    raise Failed(
-        Remark(
-            "unknown",
-            f"{what} is wrong in {np.count_nonzero(error > ROUNDING * np.abs(right).max())} of "
-            f"{error.size} entries; the worst is at {worst}: {values[worst]:.6g} where "
-            f"{right[worst]:.6g} is right",
-        )
+    fail(
+        "unknown",
+        f"{what} is wrong in {np.count_nonzero(error > ROUNDING * np.abs(right).max())} of "
+        f"{error.size} entries; the worst is at {worst}: {values[worst]:.6g} where "
+        f"{right[worst]:.6g} is right",
     )
 
 
 def require_unchanged(function: str, names: Sequence[str], given: Any, kept: Any) -> None:
-    """Compare arguments with copies made before the call.
-
-    Raises
-    ------
-    Failed
-        If one of them was changed in place.
-    """
+    """Compare arguments with copies made before the call."""
     for name, now, before in zip(names, given, kept, strict=True):
         if not np.array_equal(now, before):
-            raise Failed(
-                Remark(
-                    "in-place",
-                    f"{function} changes its argument {name} in place: whoever called it still "
-                    f"needs the old values; make a new array",
-                )
+            fail(
+                "in-place",
+                f"{function} changes its argument {name} in place: whoever called it still "
+                f"needs the old values; make a new array",
             )
 
 
@@ -240,11 +213,8 @@ def _agree(values: Array, right: Array) -> bool:
 def _require_order(what: str, value: Any, shape: tuple[int, ...]) -> None:
     got = getattr(value, "shape", shape)
     if got != shape and sorted(got) == sorted(shape):
-        raise Failed(
-            Remark(
-                "layout",
-                f"{what} has the right axes in another order: shape {got}, should be {shape}",
-            )
+        fail(
+            "layout", f"{what} has the right axes in another order: shape {got}, should be {shape}"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from lenet_np.coursework.layouts import Layout
@@ -55,54 +54,21 @@ class CourseworkError(ValueError):
 
 
 def exercise(layout: Layout) -> str:
-    """Write the exercise file of a course.
-
-    Parameters
-    ----------
-    layout : Layout
-
-    Returns
-    -------
-    str
-    """
+    """Write the exercise file of a course."""
     parts = [HEAD, *(task.text for task in TASKS.values())]
-    fields = {field.name: getattr(layout, field.name) for field in dataclasses.fields(layout)}
-    return "\n\n".join(part.format(**fields) for part in parts)
+    return "\n\n".join(part.format(**vars(layout)) for part in parts)
 
 
-def readme() -> str:
-    """Write the page that goes with it.
+def write(folder: Path, layout: Layout) -> list[Path]:
+    """Write the files into a folder, and name them.
 
-    Returns
-    -------
-    str
+    CourseworkError if one of them is there already, or cannot be written.
     """
     rows = (
         f"| {task.name} | {task.points} | {', '.join(f'`{name}`' for name in task.functions)} |\n"
         for task in TASKS.values()
     )
-    return HOW_TO + "".join(rows)
-
-
-def write(folder: Path, layout: Layout) -> list[Path]:
-    """Write the files into a folder, and never over a file that is there.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if it is not there.
-    layout : Layout
-
-    Returns
-    -------
-    list of the files written
-
-    Raises
-    ------
-    CourseworkError
-        If one of them is there already, or cannot be written.
-    """
-    texts = {EXERCISE: exercise(layout), README: readme()}
+    texts = {EXERCISE: exercise(layout), README: HOW_TO + "".join(rows)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in texts:

@@ -1,7 +1,4 @@
-"""The tasks as tests: ``pytest --pyargs lenet_np.coursework --student FILE -m conv2d``.
-
-They mark a student's file, and are skipped without one. The package's own tests are elsewhere.
-"""
+"""The tasks as tests of a student's file, which `plugin` names; without it they are skipped."""
 
 from __future__ import annotations
 
@@ -16,27 +13,21 @@ from lenet_np.coursework.tasks import TASKS
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of each task, and mark it where the plugin has registered the markers."""
-    if metafunc.config.getoption("student", None) is None:
-        metafunc.parametrize("task", list(TASKS))
-    else:
-        marked = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in TASKS]
-        metafunc.parametrize("task", marked)
+    marked = metafunc.config.pluginmanager.has_plugin("lenet_np.coursework.plugin")
+    metafunc.parametrize(
+        "task",
+        [pytest.param(n, marks=getattr(pytest.mark, n) if marked else ()) for n in TASKS],
+    )
 
 
-@pytest.fixture
-def student(request: pytest.FixtureRequest) -> Path:
-    """The student's file."""
+def test_task(request: pytest.FixtureRequest, task: str) -> None:
+    """Mark one task."""
     name = request.config.getoption("student", None)
     if name is None:
-        pytest.skip("marks an exercise file: name it with --student FILE")
-    path = Path(request.config.invocation_params.dir, name)
-    if not path.is_file():
+        pytest.skip("marks an exercise file: -p lenet_np.coursework.plugin --student FILE")
+    file = Path(request.config.invocation_params.dir, name)
+    if not file.is_file():
         pytest.fail(f"--student {name}: there is no such file", pytrace=False)
-    return path
-
-
-def test_task(student: Path, task: str) -> None:
-    """Mark one task."""
-    result = mark(student, (task,))
+    result = mark(file, (task,))
     if not result.passed:
         pytest.fail(report(result), pytrace=False)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from lenet_np import ops
-from lenet_np.coursework.layouts import Layout
-from lenet_np.coursework.task import Exercise, Guess, Task, check_gradients, compare
+from lenet_np.coursework.task import Exercise, Guess, check_gradients, check_pair, compare, task
 from lenet_np.ops import Array
 
 
@@ -50,21 +47,12 @@ def dense_backward(dy, cache):
 '''
 
 
-def _check_dense(exercise: Exercise) -> None:
-    features, weights = exercise.layout.features, exercise.layout.weights
-    check_gradients(
-        "4 features in, 5 out, a batch of 3",
-        exercise.student["dense_forward"],
-        exercise.student["dense_backward"],
-        (
-            features.from_package(_normal(1, 4, 3)),
-            weights.from_package(_normal(2, 5, 4)),
-            _normal(3, 5),
-        ),
-        ("x", "weight", "bias"),
-        lambda *given: exercise.solution["dense_forward"](*given)[0],
-        batch_axis=exercise.layout.batch_axis,
-    )
+@task(10, "the chain rule for a matrix product; the bias gradient is a sum", DENSE)
+def dense(exercise: Exercise) -> None:
+    x = exercise.layout.features.from_package(_normal(1, 4, 3))
+    weight = exercise.layout.weights.from_package(_normal(2, 5, 4))
+    inputs = {"x": x, "weight": weight, "bias": _normal(3, 5)}
+    check_pair(exercise, "dense", "4 features in, 5 out, a batch of 3", inputs)
 
 
 # --- ReLU ---------------------------------------------------------------------------------------
@@ -92,21 +80,14 @@ def relu_backward(dy, cache):
 '''
 
 
-def _check_relu(exercise: Exercise) -> None:
+@task(5, "a local derivative: the upstream gradient passes or it does not", RELU)
+def relu(exercise: Exercise) -> None:
     features, images = exercise.layout.features, exercise.layout.images
     for case, x in (
         ("features", features.from_package(_distinct(1, 5, 4))),
         ("images", images.from_package(_distinct(2, 2, 3, 4, 2))),
     ):
-        check_gradients(
-            f"{case} of shape {x.shape}",
-            exercise.student["relu_forward"],
-            exercise.student["relu_backward"],
-            (x,),
-            ("x",),
-            lambda x: np.maximum(x, 0),
-            batch_axis=exercise.layout.batch_axis,
-        )
+        check_pair(exercise, "relu", f"{case} of shape {x.shape}", {"x": x})
 
 
 # --- im2col -------------------------------------------------------------------------------------
@@ -147,7 +128,16 @@ def col2im(columns, x_shape, kernel, stride, padding):
 '''
 
 
-def _check_im2col(exercise: Exercise) -> None:
+@task(
+    10,
+    "a copy's backward pass is an addition: the adjoint of a linear map",
+    IM2COL,
+    {
+        "overwrite-overlap": "How many windows see a pixel in the middle? Each of them sends "
+        "something back to it."
+    },
+)
+def im2col(exercise: Exercise) -> None:
     for case, image, kernel, stride, padding in (
         ("stride 1 and no padding", (2, 4, 5, 3), (2, 3), 1, 0),
         ("stride 2 and padding 1", (2, 5, 7, 2), (3, 3), 2, 1),
@@ -158,8 +148,7 @@ def _check_im2col(exercise: Exercise) -> None:
             case,
             lambda x, how=how: exercise.student["im2col"](x, *how),
             lambda dy, shape=x.shape, how=how: exercise.student["col2im"](dy, shape, *how),
-            (x,),
-            ("x",),
+            {"x": x},
             lambda x, how=how: exercise.solution["im2col"](x, *how),
             cache="kept",
         )
@@ -199,26 +188,19 @@ def conv2d_backward(dy, cache):
 '''
 
 
-def _check_conv2d(exercise: Exercise) -> None:
+@task(20, "convolution as a matrix product, and its three gradients", CONV2D)
+def conv2d(exercise: Exercise) -> None:
     images, kernels = exercise.layout.images, exercise.layout.kernels
     for case, image, kernel, stride, padding in (
         ("stride 1 and no padding", (2, 4, 6, 3), (5, 2, 2, 3), 1, 0),
         ("stride 2 and padding 1", (1, 5, 7, 3), (2, 1, 3, 3), 2, 1),
     ):
-        how = (stride, padding)
-        check_gradients(
-            case,
-            lambda *given, how=how: exercise.student["conv2d_forward"](*given, *how),
-            exercise.student["conv2d_backward"],
-            (
-                images.from_package(_normal(5, *image)),
-                kernels.from_package(_normal(6, *kernel)),
-                _normal(7, kernel[0]),
-            ),
-            ("x", "weight", "bias"),
-            lambda *given, how=how: exercise.solution["conv2d_forward"](*given, *how)[0],
-            batch_axis=exercise.layout.batch_axis,
-        )
+        inputs = {
+            "x": images.from_package(_normal(5, *image)),
+            "weight": kernels.from_package(_normal(6, *kernel)),
+            "bias": _normal(7, kernel[0]),
+        }
+        check_pair(exercise, "conv2d", case, inputs, stride, padding)
 
 
 # --- max-pool -----------------------------------------------------------------------------------
@@ -252,95 +234,39 @@ def max_pool_backward(dy, cache):
 '''
 
 
-def _check_max_pool(exercise: Exercise) -> None:
+@task(
+    10,
+    "routing a gradient to the winner, and what a tie means",
+    MAX_POOL,
+    {
+        "ties": "Compare with the maximum marks every pixel that equals it. The docstring "
+        "says which one takes dy."
+    },
+)
+def max_pool(exercise: Exercise) -> None:
     images = exercise.layout.images
-    forward, backward = (exercise.student[f"max_pool_{way}"] for way in ("forward", "backward"))
     for case, image, window, stride in (
         ("windows of 2, stride 2", (2, 4, 6, 3), 2, 2),
         ("windows of 3, stride 2", (1, 5, 7, 3), 3, 2),
     ):
-        how = (window, stride)
-        check_gradients(
-            case,
-            lambda x, how=how: forward(x, *how),
-            backward,
-            (images.from_package(_distinct(8, *image)),),
-            ("x",),
-            lambda x, how=how: exercise.solution["max_pool_forward"](x, *how)[0],
-            batch_axis=exercise.layout.batch_axis,
-        )
-    _check_ties(exercise.layout, forward, backward)
+        x = images.from_package(_distinct(8, *image))
+        check_pair(exercise, "max_pool", case, {"x": x}, window, stride)
+    _check_ties(exercise)
 
 
-def _check_ties(layout: Layout, forward: Any, backward: Any) -> None:
+def _check_ties(exercise: Exercise) -> None:
     x = np.random.default_rng(9).integers(0, 3, (2, 4, 6, 3)).astype(float)
     y, cache = ops.max_pool2d_forward(x, 2, 2)
     dy = _normal(10, *y.shape)
     spread = x == y.repeat(2, axis=1).repeat(2, axis=2)
     everywhere = spread * dy.repeat(2, axis=1).repeat(2, axis=2)
     winners = spread.reshape(2, 2, 2, 3, 2, 3).sum(axis=(2, 4)).repeat(2, axis=1).repeat(2, axis=2)
-    from_package = layout.images.from_package
-    _, theirs = forward(np.ascontiguousarray(from_package(x)), 2, 2)
+    from_package = exercise.layout.images.from_package
+    _, theirs = exercise.student["max_pool_forward"](from_package(x), 2, 2)
     compare(
         "with ties in the windows: the gradient of x",
-        backward(np.ascontiguousarray(from_package(dy)), theirs),
+        exercise.student["max_pool_backward"](from_package(dy), theirs),
         from_package(ops.max_pool2d_backward(dy, cache)),
-        (
-            Guess("ties", "gives dy to every pixel that ties", from_package(everywhere)),
-            Guess(
-                "ties", "shares dy among the pixels that tie", from_package(everywhere / winners)
-            ),
-        ),
+        Guess("ties", "gives dy to every pixel that ties", from_package(everywhere)),
+        Guess("ties", "shares dy among the pixels that tie", from_package(everywhere / winners)),
     )
-
-
-LAYER_TASKS = (
-    Task(
-        "dense",
-        10,
-        "the chain rule for a matrix product; the bias gradient is a sum",
-        ("dense_forward", "dense_backward"),
-        DENSE,
-        _check_dense,
-    ),
-    Task(
-        "relu",
-        5,
-        "a local derivative: the upstream gradient passes or it does not",
-        ("relu_forward", "relu_backward"),
-        RELU,
-        _check_relu,
-    ),
-    Task(
-        "im2col",
-        10,
-        "a copy's backward pass is an addition: the adjoint of a linear map",
-        ("im2col", "col2im"),
-        IM2COL,
-        _check_im2col,
-        {
-            "overwrite-overlap": "How many windows see a pixel in the middle? Each of them sends "
-            "something back to it."
-        },
-    ),
-    Task(
-        "conv2d",
-        20,
-        "convolution as a matrix product, and its three gradients",
-        ("conv2d_forward", "conv2d_backward"),
-        CONV2D,
-        _check_conv2d,
-    ),
-    Task(
-        "max_pool",
-        10,
-        "routing a gradient to the winner, and what a tie means",
-        ("max_pool_forward", "max_pool_backward"),
-        MAX_POOL,
-        _check_max_pool,
-        {
-            "ties": "Compare with the maximum marks every pixel that equals it. The docstring "
-            "says which one takes dy."
-        },
-    ),
-)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lenet_np.coursework.task import (
     Exercise,
-    Failed,
     Guess,
-    Remark,
-    Task,
     check_gradients,
     compare,
+    fail,
     take_apart,
+    task,
 )
 from lenet_np.ops import Array
 
@@ -111,11 +111,9 @@ class _Estimator:
 
     def require_one_call(self) -> None:
         if len(self.logits) != 1:
-            raise Failed(
-                Remark(
-                    "estimator-calls",
-                    f"the estimator was called {len(self.logits)} times; it must be called once",
-                )
+            fail(
+                "estimator-calls",
+                f"the estimator was called {len(self.logits)} times; it must be called once",
             )
 
 
@@ -127,54 +125,48 @@ class _Case:
         self.classes, self.batch = 4, 3
         features = exercise.layout.features
         self.class_axis = features.place_of(0)
-        self.logits, g = (
-            np.ascontiguousarray(features.from_package(rng.standard_normal((4, 3))))
-            for _ in range(2)
-        )
-        self.labels = np.ascontiguousarray(features.from_package(np.eye(4)[:, [2, 0, 3]]))
+        self.logits, g = (features.from_package(rng.standard_normal((4, 3))) for _ in range(2))
+        self.labels = features.from_package(np.eye(4)[:, [2, 0, 3]])
         self.estimator = _Estimator(rng.random(3), g)
 
-    @property
-    def given(self) -> tuple[Any, ...]:
-        return self.logits.copy(), self.labels.copy(), self.estimator
+    def ask(
+        self, exercise: Exercise, function: str, results: Sequence[str], *more: Any
+    ) -> Sequence[Any]:
+        """Call the student's function and take its results apart."""
+        given = (self.logits.copy(), self.labels.copy(), self.estimator, *more)
+        result = exercise.student[function](*given)
+        self.estimator.require_one_call()
+        return take_apart(function, result, results)
 
 
-def _check_taylor(exercise: Exercise) -> None:
+@task(2, "a surrogate loss: what stop_gradient is for", TAYLOR)
+def taylor(exercise: Exercise) -> None:
     case = _Case(exercise)
-    result = exercise.student["taylor_loss"](*case.given)
-    case.estimator.require_one_call()
-    surrogate, dlogits = take_apart("taylor_loss", result, ("surrogate", "dlogits"))
+    surrogate, dlogits = case.ask(exercise, "taylor_loss", ("surrogate", "dlogits"))
     g, logits = case.estimator.g, case.logits
     right = (g * logits).sum(axis=case.class_axis)
     compare(
         "the surrogate",
         surrogate,
         right,
-        (
-            Guess(
-                "other-loss", "is the estimator's loss, which has no gradient", case.estimator.loss
-            ),
-            Guess("constant-factor", "is a mean over the classes, not a sum", right / case.classes),
-            Guess("wrong-sign", "has the wrong sign", -right),
-        ),
+        Guess("other-loss", "is the estimator's loss, which has no gradient", case.estimator.loss),
+        Guess("constant-factor", "is a mean over the classes, not a sum", right / case.classes),
+        Guess("wrong-sign", "has the wrong sign", -right),
     )
     compare(
         "dlogits",
         dlogits,
         g,
-        (
-            Guess("wrong-sign", "has the wrong sign", -g),
-            Guess("batch-mean", "is divided by the size of the batch", g / case.batch),
-            Guess("product", "is g times the logits: g is a constant here", g * logits),
-        ),
+        Guess("wrong-sign", "has the wrong sign", -g),
+        Guess("batch-mean", "is divided by the size of the batch", g / case.batch),
+        Guess("product", "is g times the logits: g is a constant here", g * logits),
     )
 
 
-def _check_override(exercise: Exercise) -> None:
+@task(3, "a custom gradient: an operation whose backward pass is an estimate", OVERRIDE)
+def override(exercise: Exercise) -> None:
     case = _Case(exercise)
-    result = exercise.student["override_forward"](*case.given)
-    case.estimator.require_one_call()
-    loss, cache = take_apart("override_forward", result, ("loss", "cache"))
+    loss, cache = case.ask(exercise, "override_forward", ("loss", "cache"))
     compare("loss", loss, case.estimator.loss)
     dloss, g = np.array([0.7, -1.3, 2.1]), case.estimator.g
     dlogits = exercise.student["override_backward"](dloss.copy(), cache)
@@ -184,25 +176,24 @@ def _check_override(exercise: Exercise) -> None:
         "dlogits",
         dlogits,
         right,
-        (
-            Guess("upstream-ignored", "ignores dloss, the upstream gradient", g),
-            Guess("batch-mean", "is divided by the size of the batch", right / case.batch),
-            Guess("wrong-sign", "has the wrong sign", -right),
-        ),
+        Guess("upstream-ignored", "ignores dloss, the upstream gradient", g),
+        Guess("batch-mean", "is divided by the size of the batch", right / case.batch),
+        Guess("wrong-sign", "has the wrong sign", -right),
     )
 
 
-def _check_vjp(exercise: Exercise) -> None:
+@task(3, "the chain rule of a whole network by hand: a vector times a Jacobian", VJP)
+def vjp(exercise: Exercise) -> None:
     features, weights = exercise.layout.features, exercise.layout.weights
     rng = np.random.default_rng(5)
     x = features.from_package(rng.standard_normal((4, 3)))
     labels = features.from_package(np.eye(2)[:, [0, 1, 0]])
-    parameters = (
-        weights.from_package(rng.standard_normal((6, 4))),
-        rng.standard_normal(6),
-        weights.from_package(rng.standard_normal((2, 6))),
-        rng.standard_normal(2),
-    )
+    parameters = {
+        "weight1": weights.from_package(rng.standard_normal((6, 4))),
+        "bias1": rng.standard_normal(6),
+        "weight2": weights.from_package(rng.standard_normal((2, 6))),
+        "bias2": rng.standard_normal(2),
+    }
 
     def network(weight1: Array, bias1: Array, weight2: Array, bias2: Array) -> Array:
         hidden = np.maximum(exercise.solution["dense_forward"](x, weight1, bias1)[0], 0)
@@ -211,85 +202,37 @@ def _check_vjp(exercise: Exercise) -> None:
 
     def gradients(g: Array, *parameters: Array) -> Any:
         estimator = _Estimator(np.zeros(3), g)
-        given = (np.ascontiguousarray(x), *parameters, np.ascontiguousarray(labels))
+        given = (x.copy(), *parameters, labels.copy())
         result = exercise.student["vjp_gradients"](*given, estimator)
         estimator.require_one_call()
         compare("the logits that the estimator is given", estimator.logits[0], network(*parameters))
         return result
 
-    check_gradients(
-        "4 features, 6 hidden units, 2 classes, a batch of 3",
-        network,
-        gradients,
-        parameters,
-        ("weight1", "bias1", "weight2", "bias2"),
-        network,
-        cache="none",
-    )
+    case = "4 features, 6 hidden units, 2 classes, a batch of 3"
+    check_gradients(case, network, gradients, parameters, network, cache="none")
 
 
-def _check_target(exercise: Exercise) -> None:
+@task(2, "a gradient step as a regression", TARGET)
+def target(exercise: Exercise) -> None:
     case, rate = _Case(exercise), 0.6
-    result = exercise.student["target_gradient"](*case.given, rate)
-    case.estimator.require_one_call()
-    targets, dlogits = take_apart("target_gradient", result, ("targets", "dlogits"))
+    targets, dlogits = case.ask(exercise, "target_gradient", ("targets", "dlogits"), rate)
     g, logits = case.estimator.g, case.logits
     compare(
         "targets",
         targets,
         logits - rate * g,
-        (
-            Guess("wrong-sign", "moved up the gradient instead of down", logits + rate * g),
-            Guess("rate", "lacks the rate", logits - g),
-        ),
+        Guess("wrong-sign", "moved up the gradient instead of down", logits + rate * g),
+        Guess("rate", "lacks the rate", logits - g),
     )
     right = 2 / case.classes * rate * g
     compare(
         "dlogits",
         dlogits,
         right,
-        (
-            Guess("wrong-sign", "has the wrong sign", -right),
-            Guess("constant-factor", "lacks the factor 1/K", right * case.classes),
-            Guess("constant-factor", "lacks the factor 2 of the square", right / 2),
-            Guess("constant-factor", "lacks the factor 2/K", right * case.classes / 2),
-            Guess("batch-mean", "is divided by the size of the batch", right / case.batch),
-            Guess("other-input", "is g itself: differentiate the squared error", g),
-        ),
+        Guess("wrong-sign", "has the wrong sign", -right),
+        Guess("constant-factor", "lacks the factor 1/K", right * case.classes),
+        Guess("constant-factor", "lacks the factor 2 of the square", right / 2),
+        Guess("constant-factor", "lacks the factor 2/K", right * case.classes / 2),
+        Guess("batch-mean", "is divided by the size of the batch", right / case.batch),
+        Guess("other-input", "is g itself: differentiate the squared error", g),
     )
-
-
-ROUTE_TASKS = (
-    Task(
-        "taylor",
-        2,
-        "a surrogate loss: what stop_gradient is for",
-        ("taylor_loss",),
-        TAYLOR,
-        _check_taylor,
-    ),
-    Task(
-        "override",
-        3,
-        "a custom gradient: an operation whose backward pass is an estimate",
-        ("override_forward", "override_backward"),
-        OVERRIDE,
-        _check_override,
-    ),
-    Task(
-        "vjp",
-        3,
-        "the chain rule of a whole network by hand: a vector times a Jacobian",
-        ("vjp_gradients",),
-        VJP,
-        _check_vjp,
-    ),
-    Task(
-        "target",
-        2,
-        "a gradient step as a regression",
-        ("target_gradient",),
-        TARGET,
-        _check_target,
-    ),
-)

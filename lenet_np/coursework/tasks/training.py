@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.coursework.layouts import Layout
+from lenet_np import losses
 from lenet_np.coursework.task import (
     Exercise,
-    Failed,
     Guess,
-    Remark,
-    Task,
     check_gradients,
     compare,
+    fail,
     require_array,
     require_unchanged,
     take_apart,
+    task,
 )
-from lenet_np.losses import cross_entropy, zero_one_loss
 from lenet_np.ops import Array
 
 
@@ -51,38 +49,33 @@ def softmax_cross_entropy(logits, labels):
 '''
 
 
-def _check_cross_entropy(exercise: Exercise) -> None:
+@task(
+    10, "the gradient that ends in softmax minus labels; computing without overflow", CROSS_ENTROPY
+)
+def cross_entropy(exercise: Exercise) -> None:
     features = exercise.layout.features
-    labels = np.ascontiguousarray(features.from_package(_one_hot(5, 3)))
-    small = np.ascontiguousarray(
-        features.from_package(np.random.default_rng(1).standard_normal((5, 3)))
-    )
+    labels = features.from_package(_one_hot(5, 3))
+    small = features.from_package(np.random.default_rng(1).standard_normal((5, 3)))
 
     def loss_and_gradient(logits: Array) -> tuple[Any, Array]:
         result = exercise.student["softmax_cross_entropy"](logits, labels.copy())
         loss, dlogits = take_apart("softmax_cross_entropy", result, ("loss", "dlogits"))
         return loss, require_array("dlogits", dlogits, logits.shape)
 
-    def right(logits: Array) -> tuple[Array, Array]:
-        loss, dlogits = exercise.solution["softmax_cross_entropy"](logits, labels)
-        return loss, dlogits
-
     check_gradients(
         "5 classes, a batch of 3",
         loss_and_gradient,
         lambda dloss, dlogits: np.expand_dims(dloss, features.place_of(0)) * dlogits,
-        (small,),
-        ("logits",),
-        lambda logits: right(logits)[0],
+        {"logits": small},
+        lambda logits: exercise.solution["softmax_cross_entropy"](logits, labels)[0],
         batch_axis=exercise.layout.batch_axis,
     )
     large = 1000 * small
     loss, dlogits = loss_and_gradient(large.copy())
-    for what, values, wanted in zip(
-        ("loss", "dlogits"), (loss, dlogits), right(large), strict=True
-    ):
+    right = exercise.solution["softmax_cross_entropy"](large, labels)
+    for what, values, wanted in zip(("loss", "dlogits"), (loss, dlogits), right, strict=True):
         if not np.isfinite(values).all():
-            raise Failed(Remark("overflow", f"with logits around 1000: {what} has nan or infinity"))
+            fail("overflow", f"with logits around 1000: {what} has nan or infinity")
         compare(f"with logits around 1000: {what}", values, wanted)
 
 
@@ -108,7 +101,8 @@ def adam_update(
 '''
 
 
-def _check_adam(exercise: Exercise) -> None:
+@task(10, "running means, and why they are corrected at the start", ADAM)
+def adam(exercise: Exercise) -> None:
     rng = np.random.default_rng(2)
     rate, beta1, beta2, epsilon = 0.1, 0.8, 0.95, 0.03
     parameter, m, v = rng.standard_normal((2, 3)), np.zeros((2, 3)), np.zeros((2, 3))
@@ -128,25 +122,21 @@ def _check_adam(exercise: Exercise) -> None:
             f"{case}m",
             answers[1],
             new_m,
-            (
-                Guess("order", "is v: return the parameter, then m, then v", new_v),
-                Guess("weights", "lacks the factor (1 - beta1)", beta1 * m + g),
-                Guess("weights", "has beta1 and 1 - beta1 swapped", (1 - beta1) * m + beta1 * g),
-                Guess("weights", "uses beta2", beta2 * m + (1 - beta2) * g),
-                Guess("corrected", "is bias-corrected: return m as it is", new_m / c1),
-            ),
+            Guess("order", "is v: return the parameter, then m, then v", new_v),
+            Guess("weights", "lacks the factor (1 - beta1)", beta1 * m + g),
+            Guess("weights", "has beta1 and 1 - beta1 swapped", (1 - beta1) * m + beta1 * g),
+            Guess("weights", "uses beta2", beta2 * m + (1 - beta2) * g),
+            Guess("corrected", "is bias-corrected: return m as it is", new_m / c1),
         )
         compare(
             f"{case}v",
             answers[2],
             new_v,
-            (
-                Guess("square", "averages g, not its square", beta2 * v + (1 - beta2) * g),
-                Guess("weights", "lacks the factor (1 - beta2)", beta2 * v + g**2),
-                Guess("weights", "has beta2 and 1 - beta2 swapped", _mix(1 - beta2, v, g**2)),
-                Guess("weights", "uses beta1", beta1 * v + (1 - beta1) * g**2),
-                Guess("corrected", "is bias-corrected: return v as it is", new_v / c2),
-            ),
+            Guess("square", "averages g, not its square", beta2 * v + (1 - beta2) * g),
+            Guess("weights", "lacks the factor (1 - beta2)", beta2 * v + g**2),
+            Guess("weights", "has beta2 and 1 - beta2 swapped", (1 - beta2) * v + beta2 * g**2),
+            Guess("weights", "uses beta1", beta1 * v + (1 - beta1) * g**2),
+            Guess("corrected", "is bias-corrected: return v as it is", new_v / c2),
         )
         root = np.sqrt(new_v)
         move = parameter - new
@@ -154,46 +144,40 @@ def _check_adam(exercise: Exercise) -> None:
             f"{case}parameter",
             answers[0],
             new,
-            (
-                Guess("wrong-sign", "went up the gradient instead of down", parameter + move),
-                Guess(
-                    "bias-correction",
-                    "lacks the bias correction",
-                    parameter - rate * new_m / (root + epsilon),
-                ),
-                Guess(
-                    "bias-correction",
-                    "has the bias correction of m but not that of v",
-                    parameter - rate / c1 * new_m / (root + epsilon),
-                ),
-                Guess(
-                    "bias-correction",
-                    "has the bias correction of v but not that of m",
-                    parameter - rate * math.sqrt(c2) * new_m / (root + epsilon),
-                ),
-                Guess(
-                    "epsilon",
-                    "adds epsilon to the corrected root; here it is added to sqrt(v) itself",
-                    parameter - rate * (new_m / c1) / (np.sqrt(new_v / c2) + epsilon),
-                ),
-                Guess(
-                    "epsilon",
-                    "has epsilon under the root",
-                    parameter - rate * math.sqrt(c2) / c1 * new_m / np.sqrt(new_v + epsilon),
-                ),
-                Guess(
-                    "square",
-                    "divides by v, not by its root",
-                    parameter - rate * math.sqrt(c2) / c1 * new_m / (new_v + epsilon),
-                ),
-                Guess("not-applied", "is the step alone: subtract it from the parameter", move),
+            Guess("wrong-sign", "went up the gradient instead of down", parameter + move),
+            Guess(
+                "bias-correction",
+                "lacks the bias correction",
+                parameter - rate * new_m / (root + epsilon),
             ),
+            Guess(
+                "bias-correction",
+                "has the bias correction of m but not that of v",
+                parameter - rate / c1 * new_m / (root + epsilon),
+            ),
+            Guess(
+                "bias-correction",
+                "has the bias correction of v but not that of m",
+                parameter - rate * math.sqrt(c2) * new_m / (root + epsilon),
+            ),
+            Guess(
+                "epsilon",
+                "adds epsilon to the corrected root; here it is added to sqrt(v) itself",
+                parameter - rate * (new_m / c1) / (np.sqrt(new_v / c2) + epsilon),
+            ),
+            Guess(
+                "epsilon",
+                "has epsilon under the root",
+                parameter - rate * math.sqrt(c2) / c1 * new_m / np.sqrt(new_v + epsilon),
+            ),
+            Guess(
+                "square",
+                "divides by v, not by its root",
+                parameter - rate * math.sqrt(c2) / c1 * new_m / (new_v + epsilon),
+            ),
+            Guess("not-applied", "is the step alone: subtract it from the parameter", move),
         )
         parameter, m, v = right
-
-
-def _mix(beta: float, old: Array, new: Array) -> Array:
-    return beta * old + (1 - beta) * new
 
 
 # --- estimators ---------------------------------------------------------------------------------
@@ -229,34 +213,35 @@ def leave_one_out_gradient(loss, logits, labels, noise, sigma):
 '''
 
 
-def _check_es(exercise: Exercise) -> None:
+@task(10, "a gradient from a loss that has none: the score-function trick", ES)
+def es(exercise: Exercise) -> None:
     _check_estimator(exercise, "es_gradient", baseline=False)
 
 
-def _check_leave_one_out(exercise: Exercise) -> None:
+@task(5, "a baseline that takes away noise and adds no bias", LEAVE_ONE_OUT)
+def leave_one_out(exercise: Exercise) -> None:
     _check_estimator(exercise, "leave_one_out_gradient", baseline=True)
 
 
 def _check_estimator(exercise: Exercise, function: str, baseline: bool) -> None:
-    layout = exercise.layout
+    features = exercise.layout.features
     rng = np.random.default_rng(3)
     logits, noise = rng.standard_normal((4, 3)), rng.standard_normal((4, 5, 3))
-    labels, sigma = _one_hot(4, 3), 1.7
-    given = [
-        np.ascontiguousarray(axes.from_package(array))
-        for axes, array in (
-            (layout.features, logits),
-            (layout.features, labels),
-            (layout.noise, noise),
-        )
-    ]
-    for ours in (cross_entropy, zero_one_loss):
+    labels, sigma, (_, n, batch) = _one_hot(4, 3), 1.7, noise.shape
+    given = [features.from_package(logits), features.from_package(labels)]
+    given.append(exercise.layout.noise.from_package(noise))
+
+    def weigh(f: Array, compared: bool = baseline) -> Array:
+        if compared:
+            f = (f - f.mean(axis=0)) * n / (n - 1)
+        return features.from_package((noise * f).mean(axis=1) / sigma)
+
+    for ours in (losses.cross_entropy, losses.zero_one_loss):
 
         def loss(logits: Array, labels: Array, ours: Any = ours) -> Array:
-            to_package = layout.features.to_package
             require_array("the logits that loss is given", logits, given[0].shape)
             require_array("the labels that loss is given", labels, given[1].shape)
-            values: Array = ours(to_package(logits), to_package(labels))
+            values: Array = ours(features.to_package(logits), features.to_package(labels))
             return values
 
         copies = [array.copy() for array in given]
@@ -266,83 +251,26 @@ def _check_estimator(exercise: Exercise, function: str, baseline: bool) -> None:
         values = ours(logits[:, np.newaxis] + sigma * noise, labels[:, np.newaxis])
         unscaled = ours(logits[:, np.newaxis] + noise, labels[:, np.newaxis])
         there = np.broadcast_to(ours(logits, labels), values.shape)
-        guesses = _estimator_guesses(layout, values, unscaled, there, noise, sigma, baseline)
-        compare(f"with {ours.__name__.replace('_', '-')} as the loss: g", answer, right, guesses)
-
-
-def _estimator_guesses(
-    layout: Layout,
-    values: Array,
-    unscaled: Array,
-    there: Array,
-    noise: Array,
-    sigma: float,
-    baseline: bool,
-) -> list[Guess]:
-    n, batch = values.shape
-
-    def weigh(f: Array, compared: bool = baseline) -> Array:
-        if compared:
-            f = (f - f.mean(axis=0)) * n / (n - 1)
-        return layout.features.from_package((noise * f).mean(axis=1) / sigma)
-
-    right = weigh(values)
-    own = (
-        Guess("baseline", "lacks the baseline b_i", weigh(values, False)),
-        Guess(
-            "baseline",
-            "has a baseline that contains the sample itself: the mean of all, not of the others",
-            right * (n - 1) / n,
-        ),
-    )
-    other = (
-        Guess("baseline", "compares the samples: here each counts as it is", weigh(values, True)),
-    )
-    return [
-        *(own if baseline else other),
-        Guess("wrong-sign", "has the wrong sign", -right),
-        Guess("sigma", "lacks the division by sigma", right * sigma),
-        Guess("sigma", "divides by sigma twice", right / sigma),
-        Guess(
-            "sigma", "evaluates the loss at logits + eps: the noise lacks sigma", weigh(unscaled)
-        ),
-        Guess("not-perturbed", "evaluates the loss without noise", weigh(there)),
-        Guess("sum-over-samples", "is the sum over the samples, not the mean", right * n),
-        Guess("batch-mean", "is divided by the size of the batch", right / batch),
-    ]
-
-
-TRAINING_TASKS = (
-    Task(
-        "cross_entropy",
-        10,
-        "the gradient that ends in softmax minus labels; computing without overflow",
-        ("softmax_cross_entropy",),
-        CROSS_ENTROPY,
-        _check_cross_entropy,
-    ),
-    Task(
-        "adam",
-        10,
-        "running means, and why they are corrected at the start",
-        ("adam_update",),
-        ADAM,
-        _check_adam,
-    ),
-    Task(
-        "es",
-        10,
-        "a gradient from a loss that has none: the score-function trick",
-        ("es_gradient",),
-        ES,
-        _check_es,
-    ),
-    Task(
-        "leave_one_out",
-        5,
-        "a baseline that takes away noise and adds no bias",
-        ("leave_one_out_gradient",),
-        LEAVE_ONE_OUT,
-        _check_leave_one_out,
-    ),
-)
+        if baseline:
+            mean_of_all = "has a baseline that contains the sample itself: the mean of all, not of"
+            guesses = [
+                Guess("baseline", "lacks the baseline b_i", weigh(values, False)),
+                Guess("baseline", f"{mean_of_all} the others", right * (n - 1) / n),
+            ]
+        else:
+            compares = "compares the samples: here each counts as it is"
+            guesses = [Guess("baseline", compares, weigh(values, True))]
+        no_sigma = "evaluates the loss at logits + eps: the noise lacks sigma"
+        compare(
+            f"with {ours.__name__.replace('_', '-')} as the loss: g",
+            answer,
+            right,
+            *guesses,
+            Guess("wrong-sign", "has the wrong sign", -right),
+            Guess("sigma", "lacks the division by sigma", right * sigma),
+            Guess("sigma", "divides by sigma twice", right / sigma),
+            Guess("sigma", no_sigma, weigh(unscaled)),
+            Guess("not-perturbed", "evaluates the loss without noise", weigh(there)),
+            Guess("sum-over-samples", "is the sum over the samples, not the mean", right * n),
+            Guess("batch-mean", "is divided by the size of the batch", right / batch),
+        )

@@ -20,25 +20,10 @@ PROGRAM = "python -m lenet_np coursework"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 done, and every task asked for passed; 1 a task failed, or a file
-        cannot be read or written; 2 usage; 130 interrupted.
-    """
+    """Run the command; the status is 0 if every task asked for passed, and 1 if one did not."""
     arguments = _parser().parse_args(argv)
     try:
-        if arguments.action == "new":
-            return _new(arguments)
-        if arguments.action == "check":
-            return _check(arguments)
-        return _list()
+        return {"new": _new, "check": _check, "list": _list}[arguments.action](arguments)
     except CourseworkError as error:
         return fail(PROGRAM, 1, error)
     except KeyboardInterrupt:
@@ -140,7 +125,7 @@ def _check(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _list() -> int:
+def _list(_: argparse.Namespace) -> int:
     for task in TASKS.values():
         say(f"{task.name:15}{task.points:3} points  {task.teaches}")
     say(f"{'':15}{sum(task.points for task in TASKS.values()):3}")
