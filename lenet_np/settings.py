@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,10 +22,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "sigma": (1e-6, 1e6),
     "seed": (0, MOST),
 }
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, Collection[str]] = {
     "loss": LOSSES,
-    "route": tuple(ROUTES),
-    "estimator": tuple(ESTIMATORS),
+    "route": ROUTES,
+    "estimator": ESTIMATORS,
     "objective": OBJECTIVES,
 }
 
@@ -92,8 +92,8 @@ class Settings:
                 raise SettingError(name, f"takes {kind} from {bounds}, got {value!r}")
             object.__setattr__(self, name, number)  # NumPy's numbers become Python's
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise SettingError(name, f"is one of {known}, got {getattr(self, name)!r}")
+            if getattr(self, name) not in list(known):
+                raise SettingError(name, f"is one of {tuple(known)}, got {getattr(self, name)!r}")
 
     def _check_pairs(self) -> None:
         try:

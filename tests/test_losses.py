@@ -122,3 +122,10 @@ def test_losses_keep_the_dtype(dtype):
         losses.squared_error_gradient,
     ):
         assert function(logits, labels).dtype == dtype, function.__name__
+
+
+def test_the_margin_by_hand():
+    logits = np.zeros((10, 2))
+    logits[[1, 5], 0] = 3, 1
+    logits[[2, 4], 1] = -1, 6
+    np.testing.assert_array_equal(losses.margin(logits, np.eye(10)[:, [1, 2]]), [2, -7])

@@ -11,7 +11,7 @@ import pytest
 from lenet_np.data import DataError, Dataset, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.data.mnist import MissingDataError
-from lenet_np.diagnostics import Diagnostics, margins
+from lenet_np.diagnostics import Diagnostics
 from lenet_np.evaluate import count_answers
 from lenet_np.lenet import lenet5
 from lenet_np.loop import initial_state
@@ -261,13 +261,6 @@ def logits_for(answers, margins) -> np.ndarray:
     logits = np.zeros((10, len(answers)), np.float32)
     logits[answers, np.arange(len(answers))] = margins
     return logits
-
-
-def test_margins_by_hand():
-    logits = np.zeros((10, 2))
-    logits[[1, 5], 0] = 3, 1
-    logits[[2, 4], 1] = -1, 6
-    np.testing.assert_array_equal(margins(logits, np.eye(10)[:, [1, 2]]), [2, -7])
 
 
 def test_the_matrix_holds_the_counts_and_the_worst_errors_come_first():
