@@ -218,6 +218,8 @@ def refused(line: str, monkeypatch, capsys) -> str | None:
         if words[0] not in COMMANDS:
             return f"no command {words[0]}"
         module, words = f"lenet_np.tools.commands.{words[0]}", words[1:]
+    if module == "lenet_np.mini":  # It has no command line.
+        return f"mini takes no {rest}" if words else None
     parse = argparse.ArgumentParser.parse_args
 
     def parse_only(self, *arguments, **options):

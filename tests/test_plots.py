@@ -61,7 +61,7 @@ def data(monkeypatch) -> Dataset:
 
 def make_run(folder: Path, epochs: int = 3, dataset: str = "tiny", **settings) -> Path:
     """Make the folder of a run that has come to the end of some epoch."""
-    chosen = Settings(epochs=epochs, **settings)
+    chosen = Settings(epochs=max(epochs, 1), **settings)
     folder.mkdir()
     write_config(folder, Config(chosen, dataset, {}, {}, {}))
     network = lenet5()
