@@ -33,14 +33,7 @@ class RivalError(RuntimeError):
 
 
 class Rival:
-    """A process that takes turns.
-
-    Parameters
-    ----------
-    name : one of RIVALS
-    threads : int
-        PyTorch's threads; the textbook's are those of NumPy's BLAS.
-    """
+    """A process that takes turns; the threads are PyTorch's, or those of NumPy's BLAS."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name = name

@@ -131,14 +131,7 @@ class Affine:
 
 
 class TextbookLeNet:
-    """LeNet-5 with its optimiser, as an object that changes.
-
-    Parameters
-    ----------
-    parameters : dict
-        As `lenet_np.layers.Sequential.init` gives it; copied.
-    dtype : float32 or float64
-    """
+    """LeNet-5 with its optimiser, as an object that changes; the parameters are copied."""
 
     def __init__(self, parameters: dict[str, Array], dtype: DTypeLike = np.float64) -> None:
         own = {name: np.array(value, dtype) for name, value in parameters.items()}
