@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 
 import numpy as np
 
@@ -32,14 +31,6 @@ TURNS = 15
 TEXTBOOK_STEPS = 2
 #: Seconds between turns: threads of a BLAS that wait for work spin for a tenth before they sleep.
 PAUSE = 0.3
-
-
-class Contestant(Protocol):
-    """Whoever takes turns."""
-
-    title: str
-
-    def turn(self, request: str) -> float: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,7 +112,7 @@ def _print_contest(turns: int, threads: int) -> None:
         say("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
     with ExitStack() as stack:
         rivals = [stack.enter_context(closing(Rival(name, threads))) for name in names]
-        contestants: list[Contestant] = [Ours(threads), *rivals]
+        contestants: list[Ours | Rival] = [Ours(threads), *rivals]
         steps = [TEXTBOOK_STEPS if name.startswith("textbook") else STEPS for name in names]
         training = _take_turns(contestants, [str(n) for n in (STEPS, *steps)], turns)
         evaluation = _take_turns(contestants, ["evaluate"] * len(contestants), -(-turns // 3))
@@ -137,7 +128,7 @@ def _print_contest(turns: int, threads: int) -> None:
 
 
 def _take_turns(
-    contestants: Sequence[Contestant], requests: Sequence[str], turns: int
+    contestants: Sequence[Ours | Rival], requests: Sequence[str], turns: int
 ) -> list[list[float]]:
     seconds: list[list[float]] = [[] for _ in contestants]
     for _ in range(turns):

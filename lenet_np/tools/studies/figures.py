@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.tools.plots.style import COLOURS, MARKERS
+from lenet_np.tools.plots.style import (
+    COLOURS,
+    MARKERS,
+    count_in_integers,
+    house_style,
+    write_figure,
+)
 from lenet_np.tools.runs.table import Row
 
 
@@ -19,10 +25,7 @@ def _figure(panels: int, width: float = 3.6, height: float = 3.4, **kwargs: Any)
     figure = Figure(figsize=(0.8 + width * panels, height), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False, **kwargs)[0]
     for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.3)
-        panel.tick_params(labelsize=8)
-        panel.title.set_fontsize(9)
+        panel.grid(True)
     return figure, axes
 
 
@@ -48,10 +51,9 @@ def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
             _column(rows, "validation_accuracy"),
             color=COLOURS[0] if not dead else COLOURS[1],
             linestyle="-" if not dead else "--",
-            linewidth=1.1,
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}", fontsize=9)
+    count_in_integers(axes.xaxis)
+    axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}")
     axes.set_xlabel("epoch")
 
 
@@ -65,7 +67,7 @@ def _draw_panels(rows: Sequence[Row], key: Callable[[Row], str]) -> Any:
     axes[0].set_ylabel("validation accuracy")
     axes[0].plot([], [], color=COLOURS[0], label="every class is predicted")
     axes[0].plot([], [], color=COLOURS[1], linestyle="--", label="a class never is")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    axes[0].legend(loc="lower right")
     return figure
 
 
@@ -88,14 +90,12 @@ def long(rows: Sequence[Row]) -> Any:
                 color=COLOURS[number],
                 marker=MARKERS[number],
                 markevery=5,
-                markersize=3.5,
-                linewidth=1.2,
                 label=f"{kind}: {alive} of {len(runs)} seeds predict every digit",
             )
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))  # one for all seeds of a kind
-    axes.legend(entries.values(), entries, frameon=False, fontsize=8, loc="lower right")
+    axes.legend(entries.values(), entries, loc="lower right")
     return figure
 
 
@@ -113,11 +113,10 @@ def lottery(rows: Sequence[Row]) -> Any:
             _column(run, "epoch"),
             np.add(dead, shift),
             color=COLOURS[number % len(COLOURS)],
-            linewidth=1.1,
         )
-    right.set_title("classes that are never predicted", fontsize=9)
+    right.set_title("classes that are never predicted")
     right.set(xlabel="epoch", ylabel="number of classes")
-    right.yaxis.get_major_locator().set_params(integer=True)
+    count_in_integers(right.yaxis)
     return figure
 
 
@@ -162,7 +161,7 @@ def best(rows: Sequence[Row]) -> Any:
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.minorticks_off()
     axes.set(xlabel="learning rate", ylabel="test accuracy after 50 epochs")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()
     return figure
 
 
@@ -187,7 +186,7 @@ def grid(rows: Sequence[Row]) -> Any:
                 panel.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=7)
         panel.set_xticks(range(len(samples)), [str(n) for n in samples])
         panel.set_yticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
-        panel.set_title(f"{objective}: validation accuracy after 5 epochs", fontsize=9)
+        panel.set_title(f"{objective}: validation accuracy after 5 epochs")
         panel.set(xlabel="samples", ylabel="sigma")
     return figure
 
@@ -206,40 +205,21 @@ def variance(rows: Sequence[Row]) -> Any:
                 label=name,
                 color=COLOURS[number],
                 marker=MARKERS[number],
-                markersize=3.5,
-                linewidth=1.2,
             )
         panel.set_yscale("log")
-        panel.set_title(objective, fontsize=9)
+        panel.set_title(objective)
         panel.set_xlabel("epoch")
     axes[0].set_ylabel("variance relative to plain")
     axes[-1].legend(frameon=False, fontsize=7, loc="lower right")
     return figure
 
 
-FIGURES: dict[str, Callable[[Sequence[Row]], Any]] = {
-    "long": long,
-    "lottery": lottery,
-    "noise": noise,
-    "cure": cure,
-    "best": best,
-    "grid": grid,
-    "variance": variance,
-}
+#: By the name of the study.
+FIGURES = {f.__name__: f for f in (long, lottery, noise, cure, best, grid, variance)}
 
 
 def draw(study: str, rows: Sequence[Row], file: Path) -> None:
-    """Draw the figure of a study.
-
-    Parameters
-    ----------
-    study : a key of `FIGURES`
-    rows : the study's table
-    file : Path
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
-    FIGURES[study](rows).savefig(file, dpi=130)
+    """Draw the figure of a study from its table; WriteError if it cannot be written."""
+    with house_style():
+        figure = FIGURES[study](rows)
+    write_figure(figure, file)
