@@ -151,26 +151,20 @@ def measure_products(steps: int) -> float:
     parameters: Parameters = initial_state(network, settings).parameters
     images, _ = gather(benchmark_split(), slice(0, PART_SIZE))
     _, caches = network.forward(parameters, images)
-    products: list[tuple[Array, Array, Array]] = []
-
-    def add(a: Array, b: Array) -> None:
-        products.append((a, b, np.matmul(a, b)))
-
+    products: list[tuple[Array, Array]] = []
     for (name, layer), cache in zip(network.layers, caches, strict=True):
         if isinstance(layer, Conv2d | Dense):
             weight = cache.weight.reshape(len(cache.weight), -1)
-            columns = cache.columns if isinstance(layer, Conv2d) else cache.x
-            dy = np.ones_like(weight @ columns)
-            add(weight, columns)
-            if isinstance(layer, Conv2d):
-                add(columns, dy.swapaxes(1, 2))
-            else:
-                add(dy, columns.T)
+            convolves = isinstance(layer, Conv2d)
+            x = cache.columns if convolves else cache.x
+            dy = np.ones_like(weight @ x)
+            products += [(weight, x), (x, dy.swapaxes(1, 2)) if convolves else (dy, x.T)]
             if name != network.layers[0][0]:
-                add(weight.T, dy)
+                products.append((weight.T, dy))
+    outputs = [a @ b for a, b in products]
 
     def multiply_all() -> None:
-        for a, b, out in products:
+        for (a, b), out in zip(products, outputs, strict=True):
             np.matmul(a, b, out=out)
 
     with one_blas_thread():

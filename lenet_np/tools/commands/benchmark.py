@@ -62,16 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="draw the pieces of the step: .png, .svg or .pdf (default: no figure)",
     )
     arguments = parser.parse_args(argv)
-    if arguments.figure and not arguments.figure.absolute().parent.is_dir():
-        parser.error(f"argument --figure: there is no folder {arguments.figure.parent}")
     if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
     try:
         return _run(arguments)
     except (RivalError, OSError) as error:
         return fail(PROGRAM, 1, error)
-    except KeyboardInterrupt:
-        return fail(PROGRAM, 130, "interrupted")
 
 
 def _run(arguments: argparse.Namespace) -> int:

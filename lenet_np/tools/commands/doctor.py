@@ -24,7 +24,7 @@ import lenet_np
 from lenet_np.threads import blas_threads, cores, default_threads
 from lenet_np.tools.cli import machine
 from lenet_np.tools.cli.parser import Parser, add_data_dir
-from lenet_np.tools.cli.screen import fail, reason, say
+from lenet_np.tools.cli.screen import reason, say
 
 PROGRAM = "python -m lenet_np doctor"
 OK = "ok"
@@ -75,21 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--json", action="store_true", help="print one JSON object instead of the lines"
     )
     arguments = parser.parse_args(argv)
-    try:
-        return _run(arguments.data_dir, arguments.json)
-    except KeyboardInterrupt:
-        return fail(PROGRAM, 130, "interrupted")
-
-
-def _run(data_dir: Path | None, as_json: bool) -> int:
     checks = []
-    for check in examine(data_dir):
+    for check in examine(arguments.data_dir):
         checks.append(check)
-        if not as_json:
+        if not arguments.json:
             say(f"{check.status:4}  {check.name:23}  {check.text}")
     failed = [check.name for check in checks if check.status == FAIL]
     warnings = sum(check.status == WARN for check in checks)
-    if as_json:
+    if arguments.json:
         found = [check._asdict() for check in checks]
         say(json.dumps({"ready": not failed, "lenet_np": lenet_np.__version__, "checks": found}))
     elif failed:
@@ -272,11 +265,10 @@ def check_mnist(data_dir: Path | None) -> Iterator[Check]:
     yield from lines
 
 
-def check_terminal(stream: TextIO | None) -> Check:
-    """Say what decides how the progress of a run is shown; the stream is None if it is closed."""
-    if stream is None:
-        return Check(OK, "terminal", "standard output is closed")
+def check_terminal(stream: TextIO) -> Check:
+    """Say what decides how the progress of a run is shown."""
     kind = "a terminal" if stream.isatty() else "no terminal"
     term = os.environ.get("TERM", "not set")
-    text = f"standard output is {kind}, encoding {stream.encoding}, TERM {term}"
-    return Check(OK, "terminal", text)
+    return Check(
+        OK, "terminal", f"standard output is {kind}, encoding {stream.encoding}, TERM {term}"
+    )
