@@ -7,6 +7,8 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
+import lenet_np
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -42,3 +44,8 @@ def test_a_commit_is_checked_as_ci_checks_it():
     hooks = re.findall(r"^ +entry: (.*)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.M)
     ci = re.findall(r"^\$bin/python -m ((?:ruff|mypy).*)$", (ROOT / ".ci/run").read_text(), re.M)
     assert hooks == [f"python -m {check}" for check in (*ci, "pytest")]
+
+
+def test_the_changelog_knows_this_version():
+    headings = re.findall(r"^## ([\d.]+)", (ROOT / "docs/CHANGELOG.md").read_text("utf-8"), re.M)
+    assert headings[0] == lenet_np.__version__

@@ -124,11 +124,13 @@ def measure_pieces(steps: int) -> dict[str, float]:
             gradients.update(own)
         return LossAndGradients(estimate.loss, gradients)
 
-    rng = np.random.default_rng(0)
+    order = np.random.default_rng(0)
     with one_blas_thread():
         for step in range(steps + 1):
-            indices = rng.integers(0, len(split), settings.batch_size)
-            noise = clock.measure("noise", _draw, settings, step)
+            indices = order.integers(0, len(split), settings.batch_size)
+            rng = generator(settings.seed, "noise", step)
+            shape = (CLASSES, settings.samples, settings.batch_size)
+            noise = clock.measure("noise", es.sample_noise, rng, *shape)
             parts: list[LossAndGradients] = []
             for start in range(0, settings.batch_size, PART_SIZE):
                 here = slice(start, start + PART_SIZE)
@@ -138,11 +140,6 @@ def measure_pieces(steps: int) -> dict[str, float]:
             clock.measure("Adam", optimizer.update, parameters, total.gradients, state)
             clock.next_step()
     return clock.medians()
-
-
-def _draw(settings: Settings, step: int) -> Array:
-    rng = generator(settings.seed, "noise", step)
-    return es.sample_noise(rng, CLASSES, settings.samples, settings.batch_size)
 
 
 def measure_products(steps: int) -> float:

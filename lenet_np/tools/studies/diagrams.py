@@ -84,10 +84,8 @@ def _table(axes: Any, values: Array) -> None:
     rows, columns = values.shape
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
     axes.set_axis_off()
-    for line in range(rows + 1):
-        axes.plot([0, columns], [line, line], color="0.8", linewidth=0.6, clip_on=False)
-    for line in range(columns + 1):
-        axes.plot([line, line], [0, rows], color="0.8", linewidth=0.6, clip_on=False)
+    axes.hlines(range(rows + 1), 0, columns, color="0.8", linewidth=0.6, clip_on=False)
+    axes.vlines(range(columns + 1), 0, rows, color="0.8", linewidth=0.6, clip_on=False)
     for (row, column), value in np.ndenumerate(values):
         axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center")
 

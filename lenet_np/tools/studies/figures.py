@@ -40,6 +40,10 @@ def _column(rows: Sequence[Row], name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
+def _look(number: int) -> dict[str, str]:
+    return {"color": COLOURS[number], "marker": MARKERS[number]}
+
+
 def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
     """Draw the validation accuracy of each seed; its colour tells whether a class is dead."""
     alive = 0
@@ -49,8 +53,8 @@ def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
         axes.plot(
             _column(rows, "epoch"),
             _column(rows, "validation_accuracy"),
-            color=COLOURS[0] if not dead else COLOURS[1],
-            linestyle="-" if not dead else "--",
+            color=COLOURS[1 if dead else 0],
+            linestyle="--" if dead else "-",
         )
     count_in_integers(axes.xaxis)
     axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}")
@@ -84,14 +88,9 @@ def long(rows: Sequence[Row]) -> Any:
     for number, (kind, runs) in enumerate(kinds.items()):
         alive = sum(not run[-1]["dead_classes"] for run in runs)
         for run in runs:
-            axes.plot(
-                _column(run, "epoch"),
-                _column(run, "validation_accuracy"),
-                color=COLOURS[number],
-                marker=MARKERS[number],
-                markevery=5,
-                label=f"{kind}: {alive} of {len(runs)} seeds predict every digit",
-            )
+            label = f"{kind}: {alive} of {len(runs)} seeds predict every digit"
+            accuracy = _column(run, "validation_accuracy")
+            axes.plot(_column(run, "epoch"), accuracy, **_look(number), markevery=5, label=label)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))  # one for all seeds of a kind
@@ -109,11 +108,8 @@ def lottery(rows: Sequence[Row]) -> Any:
         dead = [len(row["dead_classes"].split()) for row in run]
         # A little apart, so that lines on one level can be told from each other.
         shift = 0.04 * (number - len(runs) / 2)
-        right.plot(
-            _column(run, "epoch"),
-            np.add(dead, shift),
-            color=COLOURS[number % len(COLOURS)],
-        )
+        colour = COLOURS[number % len(COLOURS)]
+        right.plot(_column(run, "epoch"), np.add(dead, shift), color=colour)
     right.set_title("classes that are never predicted")
     right.set(xlabel="epoch", ylabel="number of classes")
     count_in_integers(right.yaxis)
@@ -147,15 +143,7 @@ def best(rows: Sequence[Row]) -> Any:
         mean = np.array([np.mean(accuracies[rate]) for rate in x])
         low = mean - [min(accuracies[rate]) for rate in x]
         high = [max(accuracies[rate]) for rate in x] - mean
-        axes.errorbar(
-            x,
-            mean,
-            [low, high],
-            label=kind,
-            color=COLOURS[number],
-            marker=MARKERS[number],
-            capsize=3,
-        )
+        axes.errorbar(x, mean, [low, high], **_look(number), capsize=3, label=kind)
     rates = sorted({rate for kind in found.values() for rate in kind})
     axes.set_xscale("log")
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -199,18 +187,13 @@ def variance(rows: Sequence[Row]) -> Any:
     for panel, objective in zip(axes, objectives, strict=True):
         for number, name in enumerate(names):
             own = [r for r in rows if (r["objective"], r["estimator"]) == (objective, name)]
-            panel.plot(
-                _column(own, "epoch"),
-                _column(own, "relative_variance"),
-                label=name,
-                color=COLOURS[number],
-                marker=MARKERS[number],
-            )
+            ratio = _column(own, "relative_variance")
+            panel.plot(_column(own, "epoch"), ratio, **_look(number), label=name)
         panel.set_yscale("log")
         panel.set_title(objective)
         panel.set_xlabel("epoch")
     axes[0].set_ylabel("variance relative to plain")
-    axes[-1].legend(frameon=False, fontsize=7, loc="lower right")
+    axes[-1].legend(fontsize=7, loc="lower right")
     return figure
 
 
