@@ -91,10 +91,9 @@ def test_the_command_prints_a_row_for_everybody(tmp_path, monkeypatch, capsys):
 def test_a_picture_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "RIVALS", ())
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    for file, message in (("no such folder/x.png", "no folder"), ("x.txt", ".png, .svg or .pdf")):
-        with pytest.raises(SystemExit):
-            command.main(["--turns", "1", "--figure", str(tmp_path / file)])
-        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--turns", "1", "--figure", str(tmp_path / "x.txt")])
+    assert ".png, .svg or .pdf" in capsys.readouterr().err
     (tmp_path / "x.png").mkdir()
     assert command.main(["--turns", "1", "--figure", str(tmp_path / "x.png")]) == 1
     assert "Is a directory" in capsys.readouterr().err

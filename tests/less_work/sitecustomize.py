@@ -71,7 +71,7 @@ def studies(module: ModuleType) -> None:
     for name, study in module.STUDIES.items():
         both = list(study.runs.items())[:: len(study.runs) - 1]
         runs = {run: replace(settings, epochs=1, samples=SAMPLES) for run, settings in both}
-        module.STUDIES[name] = replace(study, runs=runs)
+        module.STUDIES[name] = study._replace(runs=runs)
 
 
 def benchmark_work(module: ModuleType) -> None:

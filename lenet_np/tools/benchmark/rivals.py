@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,15 @@ from lenet_np.tools.benchmark.textbook import TextbookLeNet
 from lenet_np.tools.benchmark.work import IMAGES, benchmark_split
 from lenet_np.tools.cli.machine import keep_freed_memory
 
-Turn = Callable[[str], float]
 RIVALS = ("pytorch", "pytorch-keeps-memory", "textbook-float32", "textbook-float64")
+
+
+class Contestant(NamedTuple):
+    """What a rival can do."""
+
+    title: str
+    step: Callable[[], None]
+    evaluate: Callable[[slice], None]
 
 
 class RivalError(RuntimeError):
@@ -33,14 +40,7 @@ class RivalError(RuntimeError):
 
 
 class Rival:
-    """A process that takes turns.
-
-    Parameters
-    ----------
-    name : one of RIVALS
-    threads : int
-        PyTorch's threads; the textbook's are those of NumPy's BLAS.
-    """
+    """A process that takes turns; the threads are PyTorch's, or those of NumPy's BLAS."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name = name
@@ -83,7 +83,7 @@ def _indices(images: int, batch_size: int) -> Iterator[Any]:
             yield order[end - batch_size : end]
 
 
-def textbook(dtype: str) -> tuple[str, Turn]:
+def textbook(dtype: str) -> Contestant:
     """Make the network of the courses ready."""
     settings, split = Settings(), benchmark_split()
     images = pad_to_32(split[:][0]).transpose(0, 3, 1, 2).astype(dtype)
@@ -99,20 +99,13 @@ def textbook(dtype: str) -> tuple[str, Turn]:
         network.backward(network.estimate(logits, labels[here], noise, settings.sigma))
         network.adam(settings.learning_rate)
 
-    def turn(request: str) -> float:
-        start = time.perf_counter()
-        if request == "evaluate":
-            for first in range(0, IMAGES, settings.batch_size):
-                network.forward(images[first : first + settings.batch_size]).argmax(axis=1)
-        else:
-            for _ in range(int(request)):
-                step()
-        return time.perf_counter() - start
+    def evaluate(here: slice) -> None:
+        network.forward(images[here]).argmax(axis=1)
 
-    return f"textbook im2col, {dtype}", turn
+    return Contestant(f"textbook im2col, {dtype}", step, evaluate)
 
 
-def pytorch(threads: int) -> tuple[str, Turn]:
+def pytorch(threads: int) -> Contestant:
     """Make the same pipeline in PyTorch (eager) ready."""
     import torch
 
@@ -143,35 +136,37 @@ def pytorch(threads: int) -> tuple[str, Turn]:
         logits.backward(gradient)
         optimizer.step()
 
-    def turn(request: str) -> float:
-        start = time.perf_counter()
-        if request == "evaluate":
-            with torch.no_grad():
-                for first in range(0, IMAGES, settings.batch_size):
-                    network(images[first : first + settings.batch_size]).argmax(dim=1)
-        else:
-            for _ in range(int(request)):
-                step()
-        return time.perf_counter() - start
+    def evaluate(here: slice) -> None:
+        with torch.no_grad():
+            network(images[here]).argmax(dim=1)
 
-    return f"PyTorch {torch.__version__} eager", turn
+    return Contestant(f"PyTorch {torch.__version__} eager", step, evaluate)
 
 
 def main() -> int:
     """Take turns until the standard input ends."""
     name, threads = sys.argv[1], int(sys.argv[2])
     if name.startswith("pytorch"):
-        title, turn = pytorch(threads)
+        title, step, evaluate = pytorch(threads)
     else:
-        title, turn = textbook(name.removeprefix("textbook-"))
+        title, step, evaluate = textbook(name.removeprefix("textbook-"))
     if name == "pytorch-keeps-memory":
-        # PyTorch by itself gives freed memory back to the system and takes it anew each step.
+        # PyTorch gives freed memory back to the system and takes it anew each step.
         keep_freed_memory()
         title += ", keeps memory"
-    turn("3")  # the first steps fetch code and memory
+    for _ in range(3):  # the first steps fetch code and memory
+        step()
     print(title, flush=True)
+    batch = Settings().batch_size
     for line in sys.stdin:
-        print(turn(line.strip()), flush=True)
+        start = time.perf_counter()
+        if line.strip() == "evaluate":
+            for first in range(0, IMAGES, batch):
+                evaluate(slice(first, first + batch))
+        else:
+            for _ in range(int(line)):
+                step()
+        print(time.perf_counter() - start, flush=True)
     return 0
 
 

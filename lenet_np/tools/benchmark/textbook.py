@@ -9,7 +9,7 @@ The package itself uses nothing of this.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -44,14 +44,6 @@ def col2im(matrix: Array, shape: tuple[int, ...], size: int, stride: int) -> Arr
                 :, :, i : i + stride * out_height : stride, j : j + stride * out_width : stride
             ] += columns[:, :, i, j]
     return images
-
-
-class Layer(Protocol):
-    """What a layer does."""
-
-    def forward(self, x: Array) -> Array: ...
-
-    def backward(self, dy: Array) -> Array: ...
 
 
 class Convolution:
@@ -131,14 +123,7 @@ class Affine:
 
 
 class TextbookLeNet:
-    """LeNet-5 with its optimiser, as an object that changes.
-
-    Parameters
-    ----------
-    parameters : dict
-        As `lenet_np.layers.Sequential.init` gives it; copied.
-    dtype : float32 or float64
-    """
+    """LeNet-5 with its optimiser, as an object that changes; the parameters are copied."""
 
     def __init__(self, parameters: dict[str, Array], dtype: DTypeLike = np.float64) -> None:
         own = {name: np.array(value, dtype) for name, value in parameters.items()}
@@ -147,7 +132,7 @@ class TextbookLeNet:
             return own[f"{name}.weight"], own[f"{name}.bias"]
 
         self.dtype = np.dtype(dtype)
-        self.layers: list[Layer] = [
+        self.layers: list[Any] = [
             Convolution(*pair("conv1")),
             Rectifier(),
             Pooling(2),

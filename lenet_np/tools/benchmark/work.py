@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
 from typing import Any
@@ -15,13 +14,13 @@ from lenet_np import es
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.evaluate import evaluate
-from lenet_np.layers import Conv2d, Dense, Layer, Sequential
+from lenet_np.layers import Conv2d, Dense, Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.loop import PART_SIZE, initial_state, train
 from lenet_np.losses import zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.optim import Adam
-from lenet_np.routes import ROUTES, LossAndGradients, add_parts
+from lenet_np.routes import LossAndGradients, add_parts
 from lenet_np.seeds import generator
 from lenet_np.settings import Settings
 from lenet_np.threads import one_blas_thread
@@ -31,16 +30,7 @@ IMAGES = 10_000  # as many as the test set of MNIST
 
 
 def benchmark_split(images: int = IMAGES) -> Split:
-    """Make images of random pixels: the time of a step does not depend on what they show.
-
-    Parameters
-    ----------
-    images : int
-
-    Returns
-    -------
-    Split
-    """
+    """Make images of random pixels: the time of a step does not depend on what they show."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, 28, 28), dtype=np.uint8)
     return Split(pixels, rng.integers(0, CLASSES, images, dtype=np.uint8))
@@ -51,10 +41,6 @@ class Ours:
 
     A turn begins with nothing prepared and ends when the last thread is done, so nothing is left
     over for the time of somebody else's turn.
-
-    Parameters
-    ----------
-    threads : int
     """
 
     title = "lenet_np"
@@ -87,11 +73,11 @@ class Ours:
 
 
 class Clock:
-    """Adds up the time of named pieces, run by run."""
+    """Adds up the time of named pieces, step by step."""
 
     def __init__(self) -> None:
         self._now: dict[str, float] = defaultdict(float)
-        self._runs: list[dict[str, float]] = []
+        self._steps: list[dict[str, float]] = []
 
     def measure(self, name: str, function: Any, *arguments: Any) -> Any:
         """Call a function and add what it took to a piece."""
@@ -100,139 +86,87 @@ class Clock:
         self._now[name] += time.perf_counter() - start
         return result
 
-    def next_run(self) -> None:
-        """Begin a new run."""
-        self._runs.append(dict(self._now))
+    def next_step(self) -> None:
+        """Begin a new step."""
+        self._steps.append(dict(self._now))
         self._now.clear()
 
     def medians(self) -> dict[str, float]:
-        """Give the median of each piece, in seconds; the first run only fetches code and memory."""
-        runs = self._runs[1:]
-        return {name: median(run[name] for run in runs) for name in runs[0]}
-
-
-@dataclass(frozen=True)
-class TimedLayer:
-    """A layer that tells a clock how long its forward and its backward took."""
-
-    name: str
-    layer: Layer
-    clock: Clock
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.layer.output_shape(input_shape)
-
-    def init(self, *arguments: Any) -> Parameters:
-        return self.layer.init(*arguments)
-
-    def forward(self, *arguments: Any) -> tuple[Array, Any]:
-        result: tuple[Array, Any] = self.clock.measure(
-            f"forward {self.name}", self.layer.forward, *arguments
-        )
-        return result
-
-    def backward(self, *arguments: Any) -> tuple[Array | None, Parameters]:
-        result: tuple[Array | None, Parameters] = self.clock.measure(
-            f"backward {self.name}", self.layer.backward, *arguments
-        )
-        return result
+        """Give each piece's median in seconds; the first step only fetches code and memory."""
+        steps = self._steps[1:]
+        return {name: median(step[name] for step in steps) for name in steps[0]}
 
 
 def measure_pieces(steps: int) -> dict[str, float]:
-    """Take training steps on one thread and measure each piece where it stands.
-
-    Parameters
-    ----------
-    steps : int
-
-    Returns
-    -------
-    dict from the name of a piece to its median time in a step, in seconds, in order of work.
-    """
-    settings, split, clock = Settings(), benchmark_split(), Clock()
-    plain = lenet5()
-    network = Sequential(
-        plain.input_shape,
-        tuple((name, TimedLayer(name, layer, clock)) for name, layer in plain.layers),
-    )
-    state = initial_state(plain, settings)
+    """Take training steps on one thread: the median seconds of each piece, in order of work."""
+    settings, split, clock, network = Settings(), benchmark_split(), Clock(), lenet5()
+    parameters, state = initial_state(network, settings)
     optimizer = Adam(settings.learning_rate)
+    # Each layer as a network of its own, so that each has its own time.
+    shapes = [network.input_shape, *network.shapes().values()]
+    layers = [
+        (pair[0], Sequential(shape, (pair,)))
+        for shape, pair in zip(shapes, network.layers, strict=False)
+    ]
 
-    def estimator_for(noise: Array) -> Any:
-        def estimator(logits: Array, labels: Array) -> es.Estimate:
-            estimate: es.Estimate = clock.measure(
-                "estimate",
-                es.estimate_gradient,
-                *(zero_one_loss, logits, labels, noise, settings.sigma),
-            )
-            return estimate
+    def work_on(images: Array, labels: Array, noise: Array) -> LossAndGradients:
+        x, caches = images, []
+        for name, layer in layers:
+            x, cache = clock.measure(f"forward {name}", layer.forward, parameters, x)
+            caches.append(cache)
+        estimate: es.Estimate = clock.measure(
+            "estimate", es.estimate_gradient, zero_one_loss, x, labels, noise, settings.sigma
+        )
+        dy, gradients = estimate.gradient, {}
+        for (name, layer), cache in reversed([*zip(layers, caches, strict=True)]):
+            need_dx = layer is not layers[0][1]
+            dy, own = clock.measure(f"backward {name}", layer.backward, dy, cache, need_dx)
+            gradients.update(own)
+        return LossAndGradients(estimate.loss, gradients)
 
-        return estimator
-
-    rng = np.random.default_rng(0)
+    order = np.random.default_rng(0)
     with one_blas_thread():
         for step in range(steps + 1):
-            indices = rng.integers(0, len(split), settings.batch_size)
-            noise = clock.measure("noise", _draw, settings, step)
+            indices = order.integers(0, len(split), settings.batch_size)
+            rng = generator(settings.seed, "noise", step)
+            shape = (CLASSES, settings.samples, settings.batch_size)
+            noise = clock.measure("noise", es.sample_noise, rng, *shape)
             parts: list[LossAndGradients] = []
             for start in range(0, settings.batch_size, PART_SIZE):
                 here = slice(start, start + PART_SIZE)
                 images, labels = clock.measure("gather", gather, split, indices[here])
-                estimator = estimator_for(noise[:, :, here])
-                parts.append(
-                    ROUTES[settings.route](network, state.parameters, images, labels, estimator)
-                )
-            gradients = clock.measure("add parts", add_parts, parts).gradients
-            clock.measure("Adam", optimizer.update, state.parameters, gradients, state.optimizer)
-            clock.next_run()
+                parts.append(work_on(images, labels, noise[:, :, here]))
+            total = clock.measure("add parts", add_parts, parts)
+            clock.measure("Adam", optimizer.update, parameters, total.gradients, state)
+            clock.next_step()
     return clock.medians()
 
 
-def _draw(settings: Settings, step: int) -> Array:
-    rng = generator(settings.seed, "noise", step)
-    return es.sample_noise(rng, CLASSES, settings.samples, settings.batch_size)
-
-
 def measure_products(steps: int) -> float:
-    """Measure the matrix products of a step alone, on one thread.
-
-    Parameters
-    ----------
-    steps : int
-
-    Returns
-    -------
-    float : median time of all products of one step, in seconds.
-    """
+    """Measure all matrix products of a step alone, on one thread: the median seconds."""
     network, settings, clock = lenet5(), Settings(), Clock()
-    parameters = initial_state(network, settings).parameters
+    parameters: Parameters = initial_state(network, settings).parameters
     images, _ = gather(benchmark_split(), slice(0, PART_SIZE))
     _, caches = network.forward(parameters, images)
-    products: list[tuple[Array, Array, Array]] = []
-
-    def add(a: Array, b: Array) -> None:
-        products.append((a, b, np.matmul(a, b)))
-
+    products: list[tuple[Array, Array]] = []
     for (name, layer), cache in zip(network.layers, caches, strict=True):
         if isinstance(layer, Conv2d | Dense):
             weight = cache.weight.reshape(len(cache.weight), -1)
-            columns = cache.columns if isinstance(layer, Conv2d) else cache.x
-            dy = np.ones_like(weight @ columns)
-            add(weight, columns)
-            if isinstance(layer, Conv2d):
-                add(columns, dy.swapaxes(1, 2))
-            else:
-                add(dy, columns.T)
+            convolves = isinstance(layer, Conv2d)
+            x = cache.columns if convolves else cache.x
+            dy = np.ones_like(weight @ x)
+            products += [(weight, x), (x, dy.swapaxes(1, 2)) if convolves else (dy, x.T)]
             if name != network.layers[0][0]:
-                add(weight.T, dy)
+                products.append((weight.T, dy))
+    outputs = [a @ b for a, b in products]
 
     def multiply_all() -> None:
-        for a, b, out in products:
+        for (a, b), out in zip(products, outputs, strict=True):
             np.matmul(a, b, out=out)
 
     with one_blas_thread():
         for _ in range(steps + 1):
             for _ in range(0, settings.batch_size, PART_SIZE):
                 clock.measure("products", multiply_all)
-            clock.next_run()
+            clock.next_step()
     return clock.medians()["products"]

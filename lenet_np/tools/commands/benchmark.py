@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from lenet_np.tools.cli import machine
 from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.parser import Parser, at_least
 from lenet_np.tools.cli.screen import fail, say
+from lenet_np.tools.plots.style import COLOURS, GREY, house_style, new_figure, write_figure
 
 PROGRAM = "python -m lenet_np benchmark"
 #: Turns of each contestant, unless the user says otherwise.
@@ -33,27 +33,8 @@ TEXTBOOK_STEPS = 2
 PAUSE = 0.3
 
 
-class Contestant(Protocol):
-    """Whoever takes turns."""
-
-    title: str
-
-    def turn(self, request: str) -> float: ...
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 done; 1 the figure cannot be written, or a rival failed; 2 a value
-        makes no sense; 130 interrupted.
-    """
+    """Run the command; the exit status is 1 if the figure cannot be written, or a rival failed."""
     parser = Parser(
         prog=PROGRAM,
         description="Measure a training step and evaluation, piece by piece, as a whole, and "
@@ -81,16 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="draw the pieces of the step: .png, .svg or .pdf (default: no figure)",
     )
     arguments = parser.parse_args(argv)
-    if arguments.figure and not arguments.figure.absolute().parent.is_dir():
-        parser.error(f"argument --figure: there is no folder {arguments.figure.parent}")
     if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
     try:
         return _run(arguments)
     except (RivalError, OSError) as error:
         return fail(PROGRAM, 1, error)
-    except KeyboardInterrupt:
-        return fail(PROGRAM, 130, "interrupted")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -131,7 +108,7 @@ def _print_contest(turns: int, threads: int) -> None:
         say("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
     with ExitStack() as stack:
         rivals = [stack.enter_context(closing(Rival(name, threads))) for name in names]
-        contestants: list[Contestant] = [Ours(threads), *rivals]
+        contestants: list[Ours | Rival] = [Ours(threads), *rivals]
         steps = [TEXTBOOK_STEPS if name.startswith("textbook") else STEPS for name in names]
         training = _take_turns(contestants, [str(n) for n in (STEPS, *steps)], turns)
         evaluation = _take_turns(contestants, ["evaluate"] * len(contestants), -(-turns // 3))
@@ -147,7 +124,7 @@ def _print_contest(turns: int, threads: int) -> None:
 
 
 def _take_turns(
-    contestants: Sequence[Contestant], requests: Sequence[str], turns: int
+    contestants: Sequence[Ours | Rival], requests: Sequence[str], turns: int
 ) -> list[list[float]]:
     seconds: list[list[float]] = [[] for _ in contestants]
     for _ in range(turns):
@@ -168,45 +145,21 @@ def _print_rows(titles: Sequence[str], seconds: Sequence[Sequence[float]], image
         )
 
 
-# --- the pieces of a training step as bars --------------------------------------------------------
-
-
 def draw_pieces(pieces: dict[str, float], products: float, file: Path) -> None:
-    """Draw how long each piece of a step takes on one thread.
-
-    Parameters
-    ----------
-    pieces : dict from name to seconds, in order of work
-    products : float
-        Seconds of the matrix products alone.
-    file : Path
-        Picture to write, .png, .svg or .pdf.
-
-    Raises
-    ------
-    OSError or ValueError
-        If it cannot be written, or no such kind of picture is known.
-    """
-    from matplotlib.figure import Figure  # A figure of its own needs no screen and no pyplot.
-
-    colours = {"forward": "#0072B2", "backward": "#D55E00"}  # Okabe and Ito's, else grey
+    """Draw how many seconds each piece of a step takes, and name those of its products."""
+    colours = {"forward": COLOURS[0], "backward": COLOURS[1]}
     # What is too short to be seen stands together.
-    least = 0.01 * sum(pieces.values())
-    shown = {name: seconds for name, seconds in pieces.items() if seconds >= least}
-    shown["all others"] = sum(pieces.values()) - sum(shown.values())
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    names, values = list(shown), [1e3 * seconds for seconds in shown.values()]
-    bars = axes.barh(names, values, color=[colours.get(n.split()[0], "#767676") for n in names])
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.invert_yaxis()
-    axes.set(
-        xlabel="ms on one thread",
-        title=f"One training step, 128 images: {1e3 * sum(pieces.values()):.1f} ms, "
-        f"of which matrix products {1e3 * products:.1f} ms",
-    )
-    axes.title.set_fontsize(10)
-    axes.tick_params(labelsize=8)
-    axes.margins(x=0.1)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=130)
+    total = sum(pieces.values())
+    shown = {name: seconds for name, seconds in pieces.items() if seconds >= 0.01 * total}
+    shown["all others"] = total - sum(shown.values())
+    title = f"One training step, 128 images: {1e3 * total:.1f} ms, "
+    with house_style():
+        figure = new_figure(4.2, f"{title}of which matrix products {1e3 * products:.1f} ms")
+        axes = figure.add_subplot()
+        names, values = list(shown), [1e3 * seconds for seconds in shown.values()]
+        bars = axes.barh(names, values, color=[colours.get(n.split()[0], GREY) for n in names])
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlabel("ms on one thread")
+        axes.margins(x=0.1)
+    write_figure(figure, file)

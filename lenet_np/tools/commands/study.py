@@ -32,18 +32,7 @@ QUESTIONS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 done; 1 a file cannot be written, or a run failed; 2 a value makes no
-        sense; 3 the data cannot be had; 130 interrupted.
-    """
+    """Run the command; the exit status is 1 if a file cannot be written, or a run failed."""
     parser = Parser(
         prog=PROGRAM,
         description="Run the experiments of docs/ again, one run for each core at a time. What "

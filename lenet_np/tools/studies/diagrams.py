@@ -13,7 +13,7 @@ from lenet_np.es import estimate_gradient, sample_noise
 from lenet_np.losses import zero_one_loss
 from lenet_np.ops import Array
 from lenet_np.smoothed import smoothed_zero_one
-from lenet_np.tools.plots.style import COLOURS
+from lenet_np.tools.plots.style import COLOURS, house_style, write_figure
 
 #: The image on docs/network.md whose windows are lined up, and the one whose maxima are found.
 IMAGE = np.arange(1.0, 17.0).reshape(4, 4)
@@ -25,12 +25,7 @@ LINES = ("-", "--", "-", "-.")
 
 
 def layers() -> Any:
-    """Draw im2col of a 4x4 image and the way of max-pool's gradient.
-
-    Returns
-    -------
-    matplotlib Figure
-    """
+    """Draw im2col of a 4x4 image and the way of max-pool's gradient."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 7.0), layout="constrained")
@@ -45,7 +40,7 @@ def _draw_im2col(figure: Any) -> None:
     figure.suptitle("im2col: each 3x3 window of a 4x4 image becomes a column", fontsize=11)
     image, *parts = figure.subplots(1, 3, width_ratios=(4, 3, 3))
     _table(image, IMAGE)
-    image.set_title("the image, and its four windows", fontsize=9)
+    image.set_title("the image, and its four windows")
     for number, colour in enumerate(WINDOW_COLOURS):
         p, q = divmod(number, 2)
         inset = 0.06 + 0.07 * number
@@ -53,7 +48,7 @@ def _draw_im2col(figure: Any) -> None:
     for p, axes in enumerate(parts):
         matrix = columns[:, p].reshape(9, 2)  # rows (i, j), columns q
         _table(axes, matrix)
-        axes.set_title(f"columns of output row p = {p}", fontsize=9)
+        axes.set_title(f"columns of output row p = {p}")
         for q in range(2):
             _outline(axes, 0.05, q + 0.05, 8.9, 0.9, WINDOW_COLOURS[2 * p + q])
             axes.text(q + 0.5, 9.2, f"q = {q}", ha="center", va="top", fontsize=8)
@@ -74,7 +69,7 @@ def _draw_max_pool(figure: Any) -> None:
         strict=True,
     ):
         _table(axes, values)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title)
     for number, colour in enumerate(WINDOW_COLOURS):
         p, q = divmod(number, 2)
         for axes, size in zip(panels, (2, 1, 1, 2), strict=True):
@@ -89,12 +84,10 @@ def _table(axes: Any, values: Array) -> None:
     rows, columns = values.shape
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
     axes.set_axis_off()
-    for line in range(rows + 1):
-        axes.plot([0, columns], [line, line], color="0.8", linewidth=0.6, clip_on=False)
-    for line in range(columns + 1):
-        axes.plot([line, line], [0, rows], color="0.8", linewidth=0.6, clip_on=False)
+    axes.hlines(range(rows + 1), 0, columns, color="0.8", linewidth=0.6, clip_on=False)
+    axes.vlines(range(columns + 1), 0, rows, color="0.8", linewidth=0.6, clip_on=False)
     for (row, column), value in np.ndenumerate(values):
-        axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", fontsize=9)
+        axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center")
 
 
 def _outline(
@@ -111,10 +104,6 @@ def smoothing() -> Any:
     """Draw the 0-1 loss of one image under noise, and its gradient, over the label's logit.
 
     Lines are exact; dots are estimates from 200 samples at sigma 4.
-
-    Returns
-    -------
-    matplotlib Figure
     """
     from matplotlib.figure import Figure
 
@@ -136,14 +125,12 @@ def smoothing() -> Any:
     style = {"s": 12, "color": COLOURS[SIGMAS.index(4.0)], "label": "estimates, sigma 4, n = 200"}
     left.scatter(dots, estimate.loss, **style)
     right.scatter(dots, estimate.gradient[0], **style)
-    left.set_title("J, the probability of an error under noise", fontsize=9)
-    right.set_title("its derivative by the logit of the label", fontsize=9)
+    left.set_title("J, the probability of an error under noise")
+    right.set_title("its derivative by the logit of the label")
     for axes in (left, right):
         axes.set_xlabel("lead of the label over nine equal rivals")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=8)
-        axes.legend(frameon=False, fontsize=7)
+        axes.grid(True)
+        axes.legend(fontsize=7)
     return figure
 
 
@@ -151,23 +138,11 @@ FIGURES = {"layers": layers, "smoothing": smoothing}
 
 
 def draw_diagrams(folder: Path) -> list[Path]:
-    """Draw the figures of docs/network.md and docs/evolution-strategies.md.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    list of Path : the files
-
-    Raises
-    ------
-    OSError
-        If one cannot be written.
-    """
+    """Draw the figures of docs/network.md and docs/evolution-strategies.md; name their files."""
     files = []
-    for name, figure in FIGURES.items():
+    for name, draw in FIGURES.items():
+        with house_style():
+            figure = draw()
         files.append(folder / f"{name}.png")
-        figure().savefig(files[-1], dpi=110)
+        write_figure(figure, files[-1])
     return files

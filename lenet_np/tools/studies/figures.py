@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.tools.plots.style import COLOURS, MARKERS
+from lenet_np.tools.plots.style import (
+    COLOURS,
+    MARKERS,
+    count_in_integers,
+    house_style,
+    write_figure,
+)
 from lenet_np.tools.runs.table import Row
 
 
@@ -19,10 +25,7 @@ def _figure(panels: int, width: float = 3.6, height: float = 3.4, **kwargs: Any)
     figure = Figure(figsize=(0.8 + width * panels, height), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False, **kwargs)[0]
     for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.3)
-        panel.tick_params(labelsize=8)
-        panel.title.set_fontsize(9)
+        panel.grid(True)
     return figure, axes
 
 
@@ -37,6 +40,10 @@ def _column(rows: Sequence[Row], name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
+def _look(number: int) -> dict[str, str]:
+    return {"color": COLOURS[number], "marker": MARKERS[number]}
+
+
 def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
     """Draw the validation accuracy of each seed; its colour tells whether a class is dead."""
     alive = 0
@@ -46,12 +53,11 @@ def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
         axes.plot(
             _column(rows, "epoch"),
             _column(rows, "validation_accuracy"),
-            color=COLOURS[0] if not dead else COLOURS[1],
-            linestyle="-" if not dead else "--",
-            linewidth=1.1,
+            color=COLOURS[1 if dead else 0],
+            linestyle="--" if dead else "-",
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}", fontsize=9)
+    count_in_integers(axes.xaxis)
+    axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}")
     axes.set_xlabel("epoch")
 
 
@@ -65,7 +71,7 @@ def _draw_panels(rows: Sequence[Row], key: Callable[[Row], str]) -> Any:
     axes[0].set_ylabel("validation accuracy")
     axes[0].plot([], [], color=COLOURS[0], label="every class is predicted")
     axes[0].plot([], [], color=COLOURS[1], linestyle="--", label="a class never is")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    axes[0].legend(loc="lower right")
     return figure
 
 
@@ -82,20 +88,13 @@ def long(rows: Sequence[Row]) -> Any:
     for number, (kind, runs) in enumerate(kinds.items()):
         alive = sum(not run[-1]["dead_classes"] for run in runs)
         for run in runs:
-            axes.plot(
-                _column(run, "epoch"),
-                _column(run, "validation_accuracy"),
-                color=COLOURS[number],
-                marker=MARKERS[number],
-                markevery=5,
-                markersize=3.5,
-                linewidth=1.2,
-                label=f"{kind}: {alive} of {len(runs)} seeds predict every digit",
-            )
+            label = f"{kind}: {alive} of {len(runs)} seeds predict every digit"
+            accuracy = _column(run, "validation_accuracy")
+            axes.plot(_column(run, "epoch"), accuracy, **_look(number), markevery=5, label=label)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     handles, labels = axes.get_legend_handles_labels()
     entries = dict(zip(labels, handles, strict=True))  # one for all seeds of a kind
-    axes.legend(entries.values(), entries, frameon=False, fontsize=8, loc="lower right")
+    axes.legend(entries.values(), entries, loc="lower right")
     return figure
 
 
@@ -109,15 +108,11 @@ def lottery(rows: Sequence[Row]) -> Any:
         dead = [len(row["dead_classes"].split()) for row in run]
         # A little apart, so that lines on one level can be told from each other.
         shift = 0.04 * (number - len(runs) / 2)
-        right.plot(
-            _column(run, "epoch"),
-            np.add(dead, shift),
-            color=COLOURS[number % len(COLOURS)],
-            linewidth=1.1,
-        )
-    right.set_title("classes that are never predicted", fontsize=9)
+        colour = COLOURS[number % len(COLOURS)]
+        right.plot(_column(run, "epoch"), np.add(dead, shift), color=colour)
+    right.set_title("classes that are never predicted")
     right.set(xlabel="epoch", ylabel="number of classes")
-    right.yaxis.get_major_locator().set_params(integer=True)
+    count_in_integers(right.yaxis)
     return figure
 
 
@@ -148,21 +143,13 @@ def best(rows: Sequence[Row]) -> Any:
         mean = np.array([np.mean(accuracies[rate]) for rate in x])
         low = mean - [min(accuracies[rate]) for rate in x]
         high = [max(accuracies[rate]) for rate in x] - mean
-        axes.errorbar(
-            x,
-            mean,
-            [low, high],
-            label=kind,
-            color=COLOURS[number],
-            marker=MARKERS[number],
-            capsize=3,
-        )
+        axes.errorbar(x, mean, [low, high], **_look(number), capsize=3, label=kind)
     rates = sorted({rate for kind in found.values() for rate in kind})
     axes.set_xscale("log")
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.minorticks_off()
     axes.set(xlabel="learning rate", ylabel="test accuracy after 50 epochs")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()
     return figure
 
 
@@ -187,7 +174,7 @@ def grid(rows: Sequence[Row]) -> Any:
                 panel.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=7)
         panel.set_xticks(range(len(samples)), [str(n) for n in samples])
         panel.set_yticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
-        panel.set_title(f"{objective}: validation accuracy after 5 epochs", fontsize=9)
+        panel.set_title(f"{objective}: validation accuracy after 5 epochs")
         panel.set(xlabel="samples", ylabel="sigma")
     return figure
 
@@ -200,46 +187,22 @@ def variance(rows: Sequence[Row]) -> Any:
     for panel, objective in zip(axes, objectives, strict=True):
         for number, name in enumerate(names):
             own = [r for r in rows if (r["objective"], r["estimator"]) == (objective, name)]
-            panel.plot(
-                _column(own, "epoch"),
-                _column(own, "relative_variance"),
-                label=name,
-                color=COLOURS[number],
-                marker=MARKERS[number],
-                markersize=3.5,
-                linewidth=1.2,
-            )
+            ratio = _column(own, "relative_variance")
+            panel.plot(_column(own, "epoch"), ratio, **_look(number), label=name)
         panel.set_yscale("log")
-        panel.set_title(objective, fontsize=9)
+        panel.set_title(objective)
         panel.set_xlabel("epoch")
     axes[0].set_ylabel("variance relative to plain")
-    axes[-1].legend(frameon=False, fontsize=7, loc="lower right")
+    axes[-1].legend(fontsize=7, loc="lower right")
     return figure
 
 
-FIGURES: dict[str, Callable[[Sequence[Row]], Any]] = {
-    "long": long,
-    "lottery": lottery,
-    "noise": noise,
-    "cure": cure,
-    "best": best,
-    "grid": grid,
-    "variance": variance,
-}
+#: By the name of the study.
+FIGURES = {f.__name__: f for f in (long, lottery, noise, cure, best, grid, variance)}
 
 
 def draw(study: str, rows: Sequence[Row], file: Path) -> None:
-    """Draw the figure of a study.
-
-    Parameters
-    ----------
-    study : a key of `FIGURES`
-    rows : the study's table
-    file : Path
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
-    FIGURES[study](rows).savefig(file, dpi=130)
+    """Draw the figure of a study from its table; WriteError if it cannot be written."""
+    with house_style():
+        figure = FIGURES[study](rows)
+    write_figure(figure, file)

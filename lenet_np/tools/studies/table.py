@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
+from typing import NamedTuple
 
 from lenet_np.settings import Settings
 
@@ -13,15 +14,8 @@ SEEDS = range(10)
 LONG_SEEDS = range(3)  # these go on to the notebook's 50 epochs
 
 
-@dataclass(frozen=True)
-class Study:
-    """A set of runs, and what they are to show.
-
-    Parameters
-    ----------
-    question : str
-    runs : dict from the name of a run to its settings
-    """
+class Study(NamedTuple):
+    """A set of runs, by their names, and what they are to show."""
 
     question: str
     runs: dict[str, Settings]

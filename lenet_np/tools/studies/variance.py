@@ -31,17 +31,7 @@ def variance_study(folder: Path, dataset: str, data_dir: Path | None, epochs: in
     Variance is the mean over replicates of sum |estimate - their mean|², bias the norm of their
     mean minus the exact gradient, less what chance alone would give; both relative to the
     squared norm, and the norm, of the exact gradient. The relative variance is that to `plain`.
-
-    Parameters
-    ----------
-    folder : Path
-    dataset : "mnist" or "synthetic"
-    data_dir : Path or None
-    epochs : int
-
-    Returns
-    -------
-    list of dict; also in ``folder/variance.csv``. A table that is complete is not made again.
+    The table is also in ``folder/variance.csv``; one that is complete is not made again.
     """
     table = folder / "variance.csv"
     rows = read_table(table)
