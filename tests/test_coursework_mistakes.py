@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from lenet_np.coursework.mark import mark
 from lenet_np.coursework.process import Limits
 from lenet_np.coursework.report import report
 from lenet_np.coursework.tasks import TASKS
+from lenet_np.tools.commands.coursework import main
 
 PACKAGE = Path(lenet_np.__file__).parent
 
@@ -111,9 +114,8 @@ def test_missing_memory_limits_are_said(student, monkeypatch):
 
         monkeypatch.setattr("resource.setrlimit", refuse)
         assert not child._limit_memory(1024)
-    loaded = {"remarks": [], "layout": "nchw", "functions": [], "unwritten": []}
-    loaded["package_imports"] = []
-    answer = process.Answer({**loaded, "memory_limited": False}, None, "", False)
+    loaded = {"layout": "nchw", "functions": [], "unwritten": [], "notes": []}
+    answer = process.Answer({**loaded, "memory_limited": False}, (), "", False)
     monkeypatch.setattr("lenet_np.coursework.mark.run", lambda *_: answer)
     notes = mark(student(), ("relu",), limits=Limits(1.0, 512)).notes
     assert notes == ("this system cannot limit a task's memory to 512 MB",)
@@ -214,3 +216,175 @@ def test_the_layout_must_be_named(student):
 
 def test_files_that_import_the_solutions_are_named(student):
     assert "line 2 imports lenet_np, which holds the solutions" in mark(student(), ("relu",)).notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import importlib\nimportlib.import_module('lenet_np.ops')\n",
+        "__import__('lenet_np')\n",
+        "exec('from lenet_np import ops')\n",
+        "from lenet_np.ops import relu_forward\n",
+    ],
+)
+def test_every_kind_of_import_of_the_solutions_is_named(tmp_path, text):
+    exercise_file = tmp_path / "exercise.py"
+    exercise_file.write_text(f"LAYOUT = 'nchw'\n{text}")
+    notes = mark(exercise_file, ("relu",)).notes
+    line = text.count("\n") + 1
+    assert notes == (f"line {line} imports lenet_np, which holds the solutions",)
+
+
+def test_imports_by_a_module_beside_the_file_are_named(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "layers.py").write_text("x = 1\ndef f():\n    import lenet_np.ops\n")
+    (tmp_path / "innocent.py").write_text("import lenet_np\n")  # another student's
+    exercise_file = tmp_path / "exercise.py"
+    exercise_file.write_text("LAYOUT = 'nchw'\ndef f():\n    from mine import layers\n")
+    notes = mark(exercise_file, ("relu",)).notes
+    assert notes == ("layers.py, line 3, imports lenet_np, which holds the solutions",)
+    exercise_file.write_text("LAYOUT = 'nchw'\nprint('lenet_np', 'from afar')\n")
+    assert mark(exercise_file, ("relu",)).notes == ()
+
+
+def test_what_stands_under_the_name_in_the_end_is_attempted(student):
+    stub = "def relu_forward(x):\n    raise NotImplementedError\n"
+    other = "def mine(x):\n    return solution['relu_forward'](x)\n"
+    (relu,) = mark(student(f"{stub}{other}relu_forward = mine\n"), ("relu",)).tasks
+    assert relu.status == "passed"
+    (relu,) = mark(
+        student(f"{stub}if True:\n    {stub.replace('    ', '        ')}"), ("relu",)
+    ).tasks
+    assert relu.status == "not attempted"
+
+
+# --- what a student's process may leave behind --------------------------------------------------
+
+#: Where a task's process finds the folder in which its result is expected.
+FOLDER = "import json, os, pathlib, sys\nfolder = pathlib.Path(json.loads(sys.argv[1])['folder'])\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        '"text"',
+        "{}",
+        '{"memory_limited": true}',
+        '{"memory_limited": 1, "remarks": []}',
+        '{"memory_limited": true, "remarks": 5}',
+        '{"memory_limited": true, "remarks": [5]}',
+        '{"memory_limited": true, "remarks": [{"code": 1, "message": "m"}]}',
+        '{"memory_limited": true, "remarks": [{"code": "c", "message": null}]}',
+        '{"memory_limited": true, "remarks": [{"code": "c", "message": "m", "line": 3}]}',
+        '{"memory_limited": true, "remarks": [{"code": "c", "message": "m", "more": 3}]}',
+        '{"memory_limited": true, "remarks": [], "layout": 7}',
+        '{"memory_limited": true, "remarks": [], "layout": "nchw", "functions": {"a": 1}}',
+        "[" * 100_000,
+        '{"memory_limited": true, "remarks": "' + "x" * 2_000_000 + '"}',
+        "\\xff",
+    ],
+)
+def test_a_malformed_result_fails_the_file_and_no_other(tmp_path, content, capsys):
+    forger = tmp_path / "forger.py"
+    length = len(content)
+    (tmp_path / "content").write_text(content)
+    forger.write_text(
+        f"{FOLDER}text = pathlib.Path({str(tmp_path / 'content')!r}).read_bytes()\n"
+        f"assert len(text) == {length}\n(folder / 'result.json').write_bytes(text)\nos._exit(0)\n"
+    )
+    good = tmp_path / "good.py"
+    good.write_text("LAYOUT = 'nchw'\n")
+    assert main(["check", str(forger), str(good), "--task", "relu", "--json"]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["problem"]["code"] == "result"
+    assert second["problem"] is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+def test_a_result_that_is_a_pipe_is_not_waited_for(student):
+    pipe = f"{FOLDER}os.mkfifo(folder / 'result.json')\nos._exit(0)\n"
+    assert mark(student(pipe), ("relu",)).problem.code == "result"
+
+
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e\r"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raise ValueError('\\x1b]0;owned\\x07\\x1b[2J\\u202e\\r')\n",
+        f"1 / 0  # {ESCAPE.strip()}\n",
+        f"raise ValueError # {ESCAPE}\n",
+        "def relu_forward(x):\n    raise ValueError('\\x1b[2J')\n",
+        "def relu_forward(x):\n    raise TypeError('\\x1b[2J')\n",
+        "class relu_forward:\n    def __init__(self, x):\n        raise SystemExit('\\x1b[2J')\n",
+        "LAYOUT = '\\x1b[2J'\n",
+    ],
+)
+def test_control_characters_never_reach_the_terminal(student, text, capsys):
+    file = student(text, name="\x1b[31mred.py" if sys.platform != "win32" else "exercise.py")
+    main(["check", str(file), "--task", "relu"])
+    main(["check", str(file), "--task", "relu", "--json"])
+    captured = capsys.readouterr()
+    assert all(c.isprintable() or c == "\n" for c in captured.out + captured.err)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raise ValueError('x' * 24_000_000)\n",
+        "def relu_forward(x):\n    raise ValueError('x ' * 12_000_000)\n",
+        "def relu_forward(x):\n    raise TypeError('x' * 24_000_000)\n",
+        "def relu_forward(x):\n    raise ValueError('x\\n' * 12_000_000)\n",
+        "LAYOUT = '" + "x" * 200_000 + "'\n",
+        "y = 1 / 0 #" + "x" * 200_000 + "\n",
+    ],
+)
+def test_long_messages_are_cut(student, text):
+    result = mark(student(text), ("relu",))
+    assert not result.passed
+    assert len(json.dumps(result.as_dict())) < 10_000
+    assert len(report(result)) < 15_000
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"  # ended, but nobody has asked yet
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the page says that it is not done elsewhere")
+@pytest.mark.parametrize("end", ["return solution['relu_forward'](x)", "while True: pass"])
+def test_processes_in_a_session_of_their_own_end_with_the_task(student, tmp_path, end):
+    pids = tmp_path / "pids"
+    leaver = f"""
+import os, subprocess, sys
+def relu_forward(x):
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    one = subprocess.Popen(sleep, start_new_session=True)
+    if os.fork() == 0:  # the way of daemons: a child of a child, in a session of its own
+        os.setsid()
+        if os.fork() == 0:
+            with open({str(pids)!r}, "a") as file:
+                print(os.getpid(), one.pid, file=file)
+            os.execv(sys.executable, sleep)
+        os._exit(0)
+    {end}
+"""
+    mark(student(leaver), ("relu",), limits=Limits(3.0))
+    left = [int(pid) for pid in pids.read_text().split()]
+    assert len(left) >= 2
+    assert not [pid for pid in left if is_running(pid)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+def test_a_pipe_and_a_folder_are_no_files(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.py")
+    for name in ("pipe.py", "."):
+        assert main(["check", str(tmp_path / name), "--task", "relu"]) == 1
+        assert "cannot be read: it is not a file" in capsys.readouterr().err

@@ -7,29 +7,39 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import ctypes
 import faulthandler
 import json
 import os
+import re
+import signal
 import sys
+import time
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lenet_np.coursework.layouts import LAYOUTS
-from lenet_np.coursework.process import RESULT, TRACE, line_of
+from lenet_np.coursework.process import RESULT, TRACE, cut, line_of
 from lenet_np.coursework.task import Exercise, Failed, Remark, fail
 from lenet_np.coursework.tasks import TASKS
 
 #: The name of the student's module.
 MODULE = "exercise"
+#: Remarks of one check that are handed on.
+MOST_REMARKS = 20
+#: A number of Linux, <sys/prctl.h>.
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
     """Do what the request asks, write the result, and leave without looking back."""
     request = json.loads(sys.argv[1])
     folder, file = Path(request["folder"]), Path(request["file"])
+    _watch()
     limited = _limit_memory(request["megabytes"])
     # The watchdog is a thread of C code: it also ends what never lets Python's threads run, and
     # it writes down where the code was.
@@ -43,9 +53,9 @@ def main() -> None:
         else:
             _check(file, request["task"], request["layout"])
     except Failed as failed:
-        result["remarks"] = [remark._asdict() for remark in failed.remarks]
+        result["remarks"] = [cut(remark)._asdict() for remark in failed.remarks[:MOST_REMARKS]]
     except BaseException as error:
-        result["remarks"] = [_remark(file, error)._asdict()]
+        result["remarks"] = [cut(_remark(file, error))._asdict()]
     faulthandler.cancel_dump_traceback_later()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
@@ -56,6 +66,49 @@ def main() -> None:
     whole.replace(folder / RESULT)
     # Threads that the student's code started, and its atexit functions, are not waited for.
     os._exit(0)
+
+
+def _watch() -> None:
+    """Go on in a second process, while the first waits for it and then ends all that is left.
+
+    What a task starts can leave its group and its session, but on Linux not its nearest ancestor
+    that is a subreaper (man 2 prctl): orphans become its children.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        return
+    worker = 0
+    # The parent wants the end; before the second process is there, there is nothing to end.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(worker, signal.SIGKILL) if worker else None)
+    worker = os.fork()
+    if worker == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    _, status = os.waitpid(worker, 0)
+    deadline = time.monotonic() + 4
+    # Each that ends hands over its own children.
+    while (left := _children()) and time.monotonic() < deadline:
+        for process in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:  # End as it ended.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _children() -> list[int]:
+    try:
+        return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _limit_memory(megabytes: int) -> bool:
@@ -111,8 +164,8 @@ def _look_at(file: Path) -> dict[str, Any]:
     return {
         "layout": _layout_of(tree),
         "functions": sorted(name for name, value in vars(module).items() if callable(value)),
-        "unwritten": sorted(_unwritten(tree)),
-        "package_imports": sorted(_lines_that_import_the_package(tree)),
+        "unwritten": sorted(_unwritten(file, tree, module)),
+        "notes": list(islice(_notes(file), MOST_REMARKS)),
     }
 
 
@@ -128,11 +181,15 @@ def _layout_of(tree: ast.Module) -> str | None:
     return layout
 
 
-def _unwritten(tree: ast.Module) -> set[str]:
+def _unwritten(file: Path, tree: ast.Module, module: types.ModuleType) -> Iterator[str]:
     """Name the functions that are still as the exercise file had them."""
-    # The last definition of a name counts.
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return {name for name, node in functions.items() if _is_stub(node)}
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    stubs = {(str(file), node.lineno) for node in nodes if _is_stub(node)}
+    for name, value in vars(module).items():
+        # Whatever stands under the name in the end counts, not what was first defined under it.
+        code = getattr(value, "__code__", None)
+        if isinstance(code, types.CodeType) and (code.co_filename, code.co_firstlineno) in stubs:
+            yield name
 
 
 def _is_stub(node: ast.FunctionDef) -> bool:
@@ -141,17 +198,40 @@ def _is_stub(node: ast.FunctionDef) -> bool:
     return is_raise and all(isinstance(statement, ast.Expr) for statement in before)
 
 
-def _lines_that_import_the_package(tree: ast.Module) -> set[int]:
-    return {
-        node.lineno
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Import) and any(_is_ours(a.name) for a in node.names))
-        or (isinstance(node, ast.ImportFrom) and _is_ours(node.module or ""))
-    }
+def _notes(file: Path) -> Iterator[str]:
+    """Say where the package is imported: in the file, and in the modules beside it that it uses."""
+    seen, waiting = {file}, [file]
+    while waiting:
+        path = waiting.pop()
+        with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError):
+            for line, names in sorted(_imported(ast.parse(path.read_bytes()))):
+                where = f"line {line}" if path == file else f"{path.name}, line {line},"
+                if any(re.match(r"lenet_np\b", name) for name in names):
+                    yield f"{where} imports lenet_np, which holds the solutions"
+                for name in names:
+                    parts = name.split(".")
+                    beside = [file.parent.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+                    new = [p.with_suffix(".py") for p in beside] + [
+                        p / "__init__.py" for p in beside
+                    ]
+                    waiting += [p for p in new if p not in seen and p.is_file()]
+                    seen |= set(new)
 
 
-def _is_ours(module: str) -> bool:
-    return module.split(".")[0] == "lenet_np"
+def _imported(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """List lines and what they import, also through the text that is given to a function."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                yield node.lineno, tuple(alias.name for alias in node.names)
+            case ast.ImportFrom(module=module):
+                parts = [f"{module}.{a.name}" if module else a.name for a in node.names]
+                yield node.lineno, tuple(parts)
+            case ast.Call():  # importlib.import_module("lenet_np.ops"), exec("import lenet_np")
+                given = (*node.args, *(keyword.value for keyword in node.keywords))
+                texts = [str(n.value) for n in given if isinstance(n, ast.Constant)]
+                names = re.findall(r"\b(?:import|from)\s+([\w.]+)", "\n".join(texts))
+                yield node.lineno, (*names, *(texts if "import" in ast.unparse(node.func) else ()))
 
 
 def _check(file: Path, task: str, layout: str) -> None:

@@ -76,6 +76,7 @@ HINTS = {
     "time-limit": "Does every loop come to an end? If it does, is there a loop over pixels that a "
     "slice could do at once?",
     "memory-limit": "Which array is large? Its size is the product of its shape times eight bytes.",
+    "result": "Write files into the folder where your code runs, and nowhere else.",
     "exit": "A function returns; it does not end the program.",
     "crash": "Python itself crashed: recursion without an end, or a library used in a way that it "
     "does not stand.",

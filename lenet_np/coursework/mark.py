@@ -100,22 +100,19 @@ def mark(
 
 def _problem(file: Path, loaded: Answer, layout: str | None) -> Remark | None:
     """Say why a file cannot be marked at all."""
-    if loaded.remark is not None:
-        return loaded.remark
-    for remark in loaded.result["remarks"]:
-        return Remark(**remark)
+    if loaded.remarks:
+        return loaded.remarks[0]
     layout = layout or loaded.result["layout"]
     known = ", ".join(LAYOUTS)
     if layout is None:
         return Remark("no-layout", f'names no layout: add a line LAYOUT = "...", one of {known}')
     if layout not in LAYOUTS:
-        return Remark("no-layout", f"names the layout {layout!r}; there are {known}")
+        return Remark("no-layout", f"names the layout {layout[:40]!r}; there are {known}")
     return None
 
 
 def _notes(loaded: dict[str, Any], limits: Limits) -> Iterator[str]:
-    for line in loaded["package_imports"]:
-        yield f"line {line} imports lenet_np, which holds the solutions"
+    yield from loaded["notes"]
     if not loaded["memory_limited"]:
         yield f"this system cannot limit a task's memory to {limits.megabytes} MB"
 
@@ -129,13 +126,10 @@ def _mark_tasks(
             yield _task_mark(name, NOT_ATTEMPTED, remarks)
             continue
         answer = run({"file": str(file), "task": name, "layout": layout}, limits)
-        remarks = [Remark(**remark) for remark in answer.result.get("remarks", ())]
-        if answer.remark is not None:
-            remarks.append(answer.remark)
-        status = FAILED if remarks else PASSED
-        if any(remark.code == "not-written" for remark in remarks):
+        status = FAILED if answer.remarks else PASSED
+        if any(remark.code == "not-written" for remark in answer.remarks):
             status = NOT_ATTEMPTED
-        yield _task_mark(name, status, remarks, answer.output, answer.cut)
+        yield _task_mark(name, status, answer.remarks, answer.output, answer.cut)
 
 
 def _missing(functions: Sequence[str], loaded: dict[str, Any]) -> Iterator[Remark]:

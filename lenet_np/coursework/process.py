@@ -1,9 +1,9 @@
 """One task of a student's file in a process of its own, which may end in any way it likes.
 
-The result comes back through a file whose name the student's code is not told; what the code
-prints goes into another, of which the beginning is kept. This protects against accidents: an
-endless loop, `sys.exit`, a crash, a flood. It is no protection against malice: the code runs with
-all rights of whoever starts the marking.
+The result comes back through a file, in which the student's code may have written too: what is in
+it is checked, cut and cleaned. What the code prints goes into another, of which the beginning is
+kept. This protects against accidents: an endless loop, `sys.exit`, a crash, a flood. It is no
+protection against malice: the code runs with all rights of whoever starts the marking.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import linecache
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,10 @@ from typing import Any, NamedTuple
 
 from lenet_np.coursework.task import Remark
 
-#: Characters of a task's prints that are kept.
-KEPT = 2000
+#: Characters of a task's prints that are kept; of a message; of a line of source.
+KEPT, MESSAGE, LINE = 2000, 2000, 200
+#: Bytes of a result: a few remarks, each of them cut by the child.
+LARGEST_RESULT = 1_000_000
 #: Bytes of prints at which a task is ended.
 FLOOD = 20_000_000
 #: For starting Python and importing NumPy, which the time limit does not count. It is also how
@@ -44,8 +47,8 @@ class Limits(NamedTuple):
 class Answer(NamedTuple):
     """What came out of a process."""
 
-    result: dict[str, Any]  # empty if the process ended before it had one
-    remark: Remark | None  # how the process ended, if not by itself
+    result: dict[str, Any]  # empty if the process ended before it had one; without the remarks
+    remarks: tuple[Remark, ...]  # what the check found, or how the process ended without a result
     output: str
     cut: bool  # whether there was more output
 
@@ -80,19 +83,29 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
                 _end(process)
             size = screen.seek(0, os.SEEK_END)
             screen.seek(0)
-            output = _printable(screen.read(4 * KEPT))  # A character has at most four bytes.
-        result = _read_json(folder / RESULT)
-        remark = None
-        if not result:
+            # A character has at most four bytes.
+            output = printable(screen.read(4 * KEPT).decode("utf-8", "replace"))
+        result, remarks = _read_result(folder / RESULT, request["task"])
+        if not result and not remarks:
             trace, file = _read(folder / TRACE), Path(request["file"])
-            remark = _ending(process.returncode, size, overdue, trace, file, limits)
-        return Answer(result, remark, output[:KEPT], len(output) > KEPT or size > 4 * KEPT)
+            remarks = (_ending(process.returncode, size, overdue, trace, file, limits),)
+        return Answer(result, remarks, output[:KEPT], len(output) > KEPT or size > 4 * KEPT)
 
 
-def _printable(text: bytes) -> str:
+def printable(text: str) -> str:
     """Take away a student's escape codes: they must not repaint the terminal of whoever marks."""
-    characters = text.decode("utf-8", "replace").replace("\r\n", "\n")
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in characters)
+    text = text.replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+def cut(remark: Remark) -> Remark:
+    """Shorten a remark of which a student's code wrote a part, and take its escape codes away."""
+    message, line = remark.message[: MESSAGE + 1], remark.line
+    if len(message) > MESSAGE:
+        message = f"{message[:MESSAGE]} ... (cut)"
+    if line is not None:
+        line = printable(line[:LINE]).replace("\n", "?")
+    return Remark(printable(remark.code[:40]), printable(message), line)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -100,6 +113,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if sys.platform == "win32":
         process.kill()
     else:
+        if sys.platform == "linux":  # `child.watch` ends what has left the group.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -162,9 +179,34 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+# --- the result ---------------------------------------------------------------------------------
+
+
+def _read_result(path: Path, task: str | None) -> tuple[dict[str, Any], tuple[Remark, ...]]:
+    """Read what the child has written, and believe nothing: the student's code ran beside it."""
+    damaged = Remark(
+        "result", "left a result that is damaged: did the code write files of the kit?"
+    )
+    try:
+        status = path.lstat()
+    except OSError:
+        return {}, ()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_RESULT:
+        return {}, (damaged,)
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return result if isinstance(result, dict) else {}
+        remarks = tuple(cut(Remark(**remark)) for remark in result.pop("remarks"))
+        if task is None and not remarks:
+            _require(isinstance(result["layout"], (str, type(None))))
+            _require(all(isinstance(name, str) for name in result["functions"]))
+            _require(set(result["unwritten"]) <= set(result["functions"]))
+            _require(all(isinstance(note, str) for note in result["notes"]))
+        _require(isinstance(result["memory_limited"], bool))
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return {}, (damaged,)
+    return result, remarks
+
+
+def _require(right: bool) -> None:
+    if not right:
+        raise ValueError

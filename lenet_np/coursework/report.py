@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from lenet_np.coursework.mark import FAILED, Finding, Mark, TaskMark
+from lenet_np.coursework.process import printable
 
 WIDTH = 96
 #: Lines of a task's prints that are shown.
@@ -14,7 +15,7 @@ SHOWN = 10
 
 def report(mark: Mark) -> str:
     """Write a mark as text."""
-    return "\n".join(_lines(mark))
+    return printable("\n".join(_lines(mark)))  # The names of files are students' words too.
 
 
 def _lines(mark: Mark) -> Iterator[str]:

@@ -111,6 +111,9 @@ def _check(arguments: argparse.Namespace) -> int:
     status = 0
     for file in arguments.files:
         try:
+            # Opening a pipe would wait for somebody who writes into it.
+            if file.exists() and not file.is_file():
+                raise OSError("it is not a file")
             file.open("rb").close()
         except OSError as error:
             status = fail(PROGRAM, 1, f"{file} cannot be read: {error.strerror or error}")
