@@ -61,6 +61,7 @@ def test_mnist_never_falls_back(tmp_path):
 
 def test_auto_falls_back_with_a_plain_notice(tmp_path):
     notices = []
+    (tmp_path / "folder").mkdir()
     assert load_dataset("auto", tmp_path / "folder", notify=notices.append) is SYNTHETIC
     (notice,) = notices
     assert len(notice.splitlines()) == 2
@@ -87,6 +88,21 @@ def test_auto_does_not_hide_a_wrong_file_of_the_user(small_mnist):
 def test_auto_does_not_hide_a_file_in_the_folders_place(small_mnist):
     with pytest.raises(DataError, match="is a file: name the folder"):
         load_dataset("auto", small_mnist / mnist.FILES[0].name, notify=refuse_notices)
+
+
+@pytest.mark.parametrize("name", ["auto", "mnist", "synthetic"])
+def test_a_folder_that_does_not_exist_is_an_error_for_every_data_set(tmp_path, name):
+    with pytest.raises(DataError, match=r"absent .named by --data-dir. does not exist") as caught:
+        load_dataset(name, tmp_path / "absent", notify=refuse_notices)
+    assert not isinstance(caught.value, MissingDataError)
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "mnist\nand more", "\x1b[2J", "x" * 100_000])
+def test_an_unknown_name_is_one_short_line(name):
+    with pytest.raises(DataError, match="no data set is named") as caught:
+        load_dataset(name)
+    assert len(str(caught.value)) < 150
+    assert str(caught.value).isprintable()
 
 
 def test_auto_waits_only_shortly_for_a_silent_server(monkeypatch):
