@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 
 from lenet_np.data import DataError, Dataset, Split, load, load_dataset, mnist
 from lenet_np.data.mnist import MissingDataError
+from lenet_np.tools.commands import evaluate, plot, train
 
 SYNTHETIC = Dataset(
     "synthetic", *[Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))] * 3
@@ -103,6 +107,30 @@ def test_an_unknown_name_is_one_short_line(name):
         load_dataset(name)
     assert len(str(caught.value)) < 150
     assert str(caught.value).isprintable()
+
+
+BROKEN = [r"$\frac{$", "mnist\nand more", "\x1b[2J", "", "x" * 100_000, 5, None]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_name_is_one_short_line_from_every_command(tmp_path, capsys, name):
+    run = Path(shutil.copytree(Path(__file__).parent / "old_runs" / "finished", tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["name"] = name
+    (run / "config.json").write_text(json.dumps(config))
+    with np.load(run / "last.npz") as file:
+        arrays = dict(file)
+    header = json.loads(str(arrays["header"])) | {"dataset": name}
+    np.savez(run / "last.npz", **arrays | {"header": np.array(json.dumps(header))})
+
+    assert plot.main([str(run)]) == train.main(["--resume", str(run)]) == 1
+    assert evaluate.main([str(run / "last.npz")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert "is no name of a data set: letters, digits and _ . - only" in line
+        assert line.isprintable()
+        assert len(line) < 400
 
 
 def test_auto_waits_only_shortly_for_a_silent_server(monkeypatch):
