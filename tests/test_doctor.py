@@ -191,7 +191,8 @@ def change_a_byte(folder: Path) -> None:
 
 
 def remove_all(folder: Path) -> None:
-    shutil.rmtree(folder)
+    for file in folder.iterdir():
+        file.unlink()
 
 
 def make_a_file(folder: Path) -> None:
@@ -241,6 +242,13 @@ def test_the_doctor_foretells_what_loading_would_do(small_mnist, tmp_path, damag
         assert [check.status for check in files] == [OK, OK, expected, OK]
     if damage in (truncate_one, change_a_byte):
         assert re.search(r"it is cut off|SHA-256", files[2].text)
+
+
+def test_the_doctor_says_in_which_form_a_file_was_found(small_mnist):
+    for name in (file.name for file in mnist.FILES):
+        (small_mnist / name).rename(small_mnist / f"{name}.gz")
+    _, first, *_ = doctor.check_mnist(small_mnist)
+    assert first.text == "whole: train-images-idx3-ubyte.gz, unpacked, whatever its name says"
 
 
 def test_the_order_of_the_places(small_mnist, monkeypatch, tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 
 from lenet_np.data import DataError, Dataset, Split, load, load_dataset, mnist
 from lenet_np.data.mnist import MissingDataError
+from lenet_np.tools.commands import evaluate, plot, train
 
 SYNTHETIC = Dataset(
     "synthetic", *[Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))] * 3
@@ -61,6 +65,7 @@ def test_mnist_never_falls_back(tmp_path):
 
 def test_auto_falls_back_with_a_plain_notice(tmp_path):
     notices = []
+    (tmp_path / "folder").mkdir()
     assert load_dataset("auto", tmp_path / "folder", notify=notices.append) is SYNTHETIC
     (notice,) = notices
     assert len(notice.splitlines()) == 2
@@ -87,6 +92,45 @@ def test_auto_does_not_hide_a_wrong_file_of_the_user(small_mnist):
 def test_auto_does_not_hide_a_file_in_the_folders_place(small_mnist):
     with pytest.raises(DataError, match="is a file: name the folder"):
         load_dataset("auto", small_mnist / mnist.FILES[0].name, notify=refuse_notices)
+
+
+@pytest.mark.parametrize("name", ["auto", "mnist", "synthetic"])
+def test_a_folder_that_does_not_exist_is_an_error_for_every_data_set(tmp_path, name):
+    with pytest.raises(DataError, match=r"absent .named by --data-dir. does not exist") as caught:
+        load_dataset(name, tmp_path / "absent", notify=refuse_notices)
+    assert not isinstance(caught.value, MissingDataError)
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "mnist\nand more", "\x1b[2J", "x" * 100_000])
+def test_an_unknown_name_is_one_short_line(name):
+    with pytest.raises(DataError, match="no data set is named") as caught:
+        load_dataset(name)
+    assert len(str(caught.value)) < 150
+    assert str(caught.value).isprintable()
+
+
+BROKEN = [r"$\frac{$", "mnist\nand more", "\x1b[2J", "", "x" * 100_000, 5, None]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_name_is_one_short_line_from_every_command(tmp_path, capsys, name):
+    run = Path(shutil.copytree(Path(__file__).parent / "old_runs" / "finished", tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["name"] = name
+    (run / "config.json").write_text(json.dumps(config))
+    with np.load(run / "last.npz") as file:
+        arrays = dict(file)
+    header = json.loads(str(arrays["header"])) | {"dataset": name}
+    np.savez(run / "last.npz", **arrays | {"header": np.array(json.dumps(header))})
+
+    assert plot.main([str(run)]) == train.main(["--resume", str(run)]) == 1
+    assert evaluate.main([str(run / "last.npz")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert "is no name of a data set: letters, digits and _ . - only" in line
+        assert line.isprintable()
+        assert len(line) < 400
 
 
 def test_auto_waits_only_shortly_for_a_silent_server(monkeypatch):

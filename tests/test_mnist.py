@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -160,16 +161,10 @@ def listing(folder: Path) -> list[str]:
 # --- splits -------------------------------------------------------------------------------------
 
 
-def test_splits_are_the_files_in_order_and_share_memory(tmp_path):
+def test_splits_share_memory(tmp_path):
     write_files(tmp_path, PACKED)
     dataset = load_mnist(tmp_path)
-    images = np.frombuffer(CONTENTS[NAMES[0]][16:], np.uint8).reshape(12, 28, 28)
     assert dataset.name == "mnist"
-    np.testing.assert_array_equal(dataset.validation.pixels, images[:5])
-    np.testing.assert_array_equal(dataset.train.pixels, images[5:])
-    np.testing.assert_array_equal(dataset.validation.classes, [0, 1, 2, 3, 4])
-    np.testing.assert_array_equal(dataset.train.classes, [5, 6, 7, 8, 9, 0, 1])
-    np.testing.assert_array_equal(dataset.test.classes, [2, 3, 4])
     assert dataset.train.pixels.base is dataset.validation.pixels.base is not None
 
 
@@ -188,11 +183,147 @@ def test_images_and_labels_that_do_not_belong_together_are_refused(labels, messa
 # --- where files are looked for -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [".", "MNIST/raw"])
-@pytest.mark.parametrize("contents", [PACKED, CONTENTS])
-def test_finds_files_packed_or_not_and_where_torchvision_puts_them(tmp_path, place, contents):
-    write_files(tmp_path / place, contents)
-    assert len(load_mnist(tmp_path, download=False).train) == 7
+# The forms in which people have the files: what lies where, and how the first one is called.
+DOTTED = {name.replace("-idx", ".idx"): content for name, content in CONTENTS.items()}
+RENAMED = {f"{name}.gz": content for name, content in CONTENTS.items()}
+PACKED_AGAIN = {name: gzip.compress(content, 1, mtime=1) for name, content in RENAMED.items()}
+WITHOUT_END = {name: PACKED[f"{name}.gz"] for name in NAMES}
+FORMS = {
+    "official": (PACKED, FIRST, "packed"),
+    "unpacked": (CONTENTS, NAMES[0], "unpacked"),
+    "with a dot": (DOTTED, "train-images.idx3-ubyte", "unpacked"),
+    "packed with a dot": (
+        {f"{name}.gz": gzip.compress(content) for name, content in DOTTED.items()},
+        "train-images.idx3-ubyte.gz",
+        "packed",
+    ),
+    "unpacked, name kept": (RENAMED, FIRST, "unpacked, whatever its name says"),
+    "packed, name without .gz": (WITHOUT_END, NAMES[0], "packed, whatever its name says"),
+    "packed again": (PACKED_AGAIN, FIRST, "packed"),
+    "in folders of their names": (
+        {f"{name}/{name}": content for name, content in CONTENTS.items()},
+        str(Path(NAMES[0], NAMES[0])),
+        "unpacked",
+    ),
+    "in folders of other names": (
+        {f"{name}.gz/{name.replace('-idx', '.idx')}": CONTENTS[name] for name in NAMES},
+        str(Path(FIRST, "train-images.idx3-ubyte")),
+        "unpacked",
+    ),
+    "torchvision's root": (
+        {f"MNIST/raw/{name}": content for name, content in CONTENTS.items()},
+        str(Path("MNIST", "raw", NAMES[0])),
+        "unpacked",
+    ),
+    "torchvision's MNIST": (
+        {f"raw/{name}": content for name, content in PACKED.items()},
+        str(Path("raw", FIRST)),
+        "packed",
+    ),
+}
+
+
+def values_of(name: str) -> np.ndarray:
+    content = CONTENTS[name]
+    if "labels" in name:
+        return np.frombuffer(content[8:], np.uint8)
+    return np.frombuffer(content[16:], np.uint8).reshape(-1, 28, 28)
+
+
+def keras_file(save=np.savez, **other: np.ndarray) -> bytes:
+    names = ("x_train", "y_train", "x_test", "y_test")
+    arrays = dict(zip(names, map(values_of, NAMES), strict=True))
+    file = io.BytesIO()
+    save(file, **{name: array for name, array in (arrays | other).items() if array is not None})
+    return file.getvalue()
+
+
+def assert_loaded(dataset) -> None:
+    images, labels, test_images, test_labels = map(values_of, NAMES)
+    np.testing.assert_array_equal(dataset.validation.pixels, images[:5])
+    np.testing.assert_array_equal(dataset.validation.classes, labels[:5])
+    np.testing.assert_array_equal(dataset.train.pixels, images[5:])
+    np.testing.assert_array_equal(dataset.train.classes, labels[5:])
+    np.testing.assert_array_equal(dataset.test.pixels, test_images)
+    np.testing.assert_array_equal(dataset.test.classes, test_labels)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_files_is_found_and_named(tmp_path, form):
+    contents, name, packed = FORMS[form]
+    for path, content in contents.items():
+        write_files((tmp_path / path).parent, {Path(path).name: content})
+    assert_loaded(load_mnist(tmp_path, download=False))
+    found, faults = mnist.find_file(tmp_path, mnist.FILES[0])
+    assert (found.form, faults) == (f"{name}, {packed}", [])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_in_every_form_other_content_is_refused(tmp_path, form):
+    contents, _, _ = FORMS[form]
+    changed = CONTENTS[NAMES[0]][:-1] + bytes([CONTENTS[NAMES[0]][-1] ^ 1])
+    for index, (path, content) in enumerate(contents.items()):
+        packed = content[:2] == b"\x1f\x8b"
+        wrong = gzip.compress(changed) if packed else changed
+        write_files((tmp_path / path).parent, {Path(path).name: content if index else wrong})
+    with pytest.raises(DataError, match=r"not the official file: SHA-256") as caught:
+        load_mnist(tmp_path)
+    assert str(tmp_path / next(iter(contents))) in str(caught.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("place", [".", "raw"])
+def test_the_file_of_keras_is_found_and_named(tmp_path, save, place):
+    write_files(tmp_path / place, {"mnist.npz": keras_file(save)})
+    assert_loaded(load_mnist(tmp_path, download=False))
+    found, _ = mnist.find_file(tmp_path, mnist.FILES[0])
+    assert found.form == f"{Path(place, 'mnist.npz')}, x_train"
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"x_train": np.zeros((12, 28, 28), np.uint8)}, "not the official file: SHA-256"),
+        ({"x_train": np.zeros((12, 28, 28))}, "x_train is float64, not uint8"),
+        ({"x_train": np.asfortranarray(values_of(NAMES[0]))}, "not uint8 row by row"),
+        ({"x_train": np.array([{}], object)}, "x_train is object, not uint8"),
+        ({"x_train": np.zeros((1000, 28, 28), np.uint8)}, "cannot reshape"),
+        ({"x_train": np.zeros((), np.uint8)}, "not the official file: 5 bytes"),
+        ({"x_train": None}, "no item named 'x_train.npy'"),
+    ],
+)
+def test_other_arrays_in_a_file_called_as_that_of_keras_are_refused(tmp_path, other, reason):
+    write_files(tmp_path, {"mnist.npz": keras_file(**other)})
+    with pytest.raises(DataError, match=f"not the official MNIST files(.|\n)*mnist.npz.*{reason}"):
+        load_mnist(tmp_path)
+
+
+def test_a_damaged_file_of_keras_is_refused_wherever_the_damage_is(tmp_path):
+    good = keras_file(np.savez_compressed)
+    for position in range(0, len(good), 97):
+        damaged = bytearray(good)
+        damaged[position] ^= 0xFF
+        write_files(tmp_path, {"mnist.npz": bytes(damaged)})
+        try:
+            dataset = load_mnist(tmp_path, download=False)
+        except DataError:
+            continue
+        assert_loaded(dataset)  # some bytes mean nothing
+    for end in range(0, len(good), 97):
+        write_files(tmp_path, {"mnist.npz": good[:end]})
+        with pytest.raises(DataError, match=r"mnist\.npz: damaged"):
+            load_mnist(tmp_path, download=False)
+
+
+def test_a_huge_array_is_read_no_further_than_plausible(tmp_path):
+    huge = np.zeros((100_000, 28, 28), np.uint8)
+    write_files(tmp_path, {"mnist.npz": keras_file(np.savez_compressed, x_train=huge)})
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"mnist\.npz: .*cannot reshape"):
+        load_mnist(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
 
 
 def test_a_good_unpacked_file_makes_up_for_a_damaged_packed_one(tmp_path):
@@ -208,18 +339,33 @@ def test_the_argument_precedes_the_variable_which_precedes_the_cache(tmp_path, m
     assert len(load_mnist(download=False).train) == 7
 
     monkeypatch.setenv("LENET_NP_DATA", str(tmp_path / "variable"))
+    (tmp_path / "variable").mkdir()
     with pytest.raises(MissingDataError, match=r"0 of the 4 MNIST files found in .*variable"):
         load_mnist(download=False)
     write_files(tmp_path / "variable", PACKED)
     assert len(load_mnist(download=False).train) == 7
 
+    (tmp_path / "argument").mkdir()
     with pytest.raises(MissingDataError, match=r"0 of the 4 MNIST files found in .*argument"):
         load_mnist(tmp_path / "argument", download=False)
 
 
+@pytest.mark.parametrize("named_by", ["--data-dir", "LENET_NP_DATA"])
+def test_a_named_folder_that_does_not_exist_is_refused(tmp_path, serve, monkeypatch, named_by):
+    (server,) = serve(reply_well)
+    folder = tmp_path / "mnits"
+    if named_by == "LENET_NP_DATA":
+        monkeypatch.setenv("LENET_NP_DATA", str(folder))
+    with pytest.raises(DataError, match=rf"mnits .named by {named_by}. does not exist") as caught:
+        load_mnist(folder if named_by == "--data-dir" else None)
+    assert not isinstance(caught.value, MissingDataError)
+    assert server.requests == []
+    assert not folder.exists()
+
+
 def test_a_file_in_the_folders_place_is_refused(tmp_path):
     write_files(tmp_path, PACKED)
-    with pytest.raises(DataError, match="is a file: name the folder"):
+    with pytest.raises(DataError, match=r"named by --data-dir. is a file: name the folder"):
         load_mnist(tmp_path / FIRST)
 
 
@@ -247,15 +393,15 @@ def environment() -> dict[str, str]:
 
 def test_downloads_what_is_missing_once(tmp_path, serve):
     (server,) = serve(reply_well)
-    assert len(load_mnist(tmp_path / "new" / "folder").train) == 7
+    assert len(load_mnist(tmp_path).train) == 7
     assert server.requests == list(PACKED)
-    assert {name: (tmp_path / "new/folder" / name).read_bytes() for name in PACKED} == PACKED
-    assert listing(tmp_path / "new" / "folder") == sorted(PACKED)
+    assert {name: (tmp_path / name).read_bytes() for name in PACKED} == PACKED
+    assert listing(tmp_path) == sorted(PACKED)
 
-    load_mnist(tmp_path / "new" / "folder")
+    load_mnist(tmp_path)
     assert len(server.requests) == 4
-    (tmp_path / "new" / "folder" / FIRST).unlink()
-    load_mnist(tmp_path / "new" / "folder")
+    (tmp_path / FIRST).unlink()
+    load_mnist(tmp_path)
     assert server.requests[4:] == [FIRST]
 
 
@@ -354,6 +500,7 @@ def test_a_mirror_that_drips_is_left_at_the_time_limit(tmp_path, serve, monkeypa
 
 def test_when_all_mirrors_fail_the_message_tells_all_and_what_to_do(tmp_path, serve):
     folder = tmp_path / "my data"
+    folder.mkdir()
     first, second = serve(reply_404, reply_html)
     with pytest.raises(MissingDataError) as caught:
         load_mnist(folder)
@@ -364,8 +511,7 @@ def test_when_all_mirrors_fail_the_message_tells_all_and_what_to_do(tmp_path, se
     assert "--data-dir" in message
     assert "LENET_NP_DATA" in message
     assert "--dataset synthetic" in message
-    # No answer worth keeping: no folder either.
-    assert not folder.exists() or listing(folder) == []
+    assert listing(folder) == []
 
 
 def test_a_proxy_that_fails_is_called_a_proxy(tmp_path, monkeypatch):
@@ -384,16 +530,18 @@ def test_nobody_listening_is_said_in_few_words(tmp_path, monkeypatch):
         port = closed.getsockname()[1]
     monkeypatch.setattr(mnist, "MIRRORS", (f"http://127.0.0.1:{port}/",))
     with pytest.raises(MissingDataError) as caught:
-        load_mnist(tmp_path / "folder")
+        load_mnist()
     summary = str(caught.value).splitlines()[0]
     assert "Failed to establish a new connection" in summary
     assert "HTTPConnection" not in summary
-    assert not (tmp_path / "folder").exists()
+    # No answer worth keeping: no folder either.
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_curl_line_of_the_message_fetches_all_files(tmp_path, serve):
     serve(reply_well)
+    (tmp_path / "my data").mkdir()
     with pytest.raises(MissingDataError) as caught:
         load_mnist(tmp_path / "my data", download=False)
     (line,) = [line for line in str(caught.value).splitlines() if line.startswith("  curl ")]

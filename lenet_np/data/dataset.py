@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,16 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+
+
+def check_name(name: object) -> str:
+    """Return what can be the name of a data set; DataError for anything else.
+
+    It stands in the titles of pictures and the names of folders.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
+        raise DataError(f"{name!r:.60} is no name of a data set: letters, digits and _ . - only")
+    return name
 
 
 def one_hot(classes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

@@ -19,8 +19,11 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -33,6 +36,33 @@ GZIP_MAGIC = b"\x1f\x8b"
 UINT8 = bytes([0, 0, 8])  # how a file of unsigned bytes begins
 MAX_VALUES = 2**30
 _CHUNK = 2**20
+# Where the files lie below the folder that holds them; the last two are torchvision's.
+PLACES = (".", "raw", "MNIST/raw")
+
+
+def candidates(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    """Find the files of a name, also where a folder of that name holds the file.
+
+    DataError if a folder cannot be read.
+    """
+    for place in PLACES:
+        for path in _listed(folder / place, name):
+            yield from (_listed(path, name) if os.path.isdir(path) else None) or [path]
+
+
+def _listed(folder: Path, name: re.Pattern[str]) -> list[Path]:
+    try:
+        return [folder / entry for entry in sorted(os.listdir(folder)) if name.fullmatch(entry)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def is_packed(path: Path) -> bool:
+    """Tell a file packed with gzip by its first two bytes."""
+    with open(path, "rb") as file:
+        return file.read(2) == GZIP_MAGIC
 
 
 def header(shape: tuple[int, ...]) -> bytes:
@@ -48,10 +78,8 @@ def read_idx(path: Path, most: int = MAX_VALUES) -> NDArray[np.uint8]:
     is unpacked beyond what the header promises.
     """
     try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-            file.seek(0)
-            return _parse(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file, most)
+        with gzip.open(path) if is_packed(path) else open(path, "rb") as file:
+            return _parse(cast(BinaryIO, file), most)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         fault = f"the gzip compression is damaged or cut off ({error}); get the file again"
         raise DataError(f"{path}: {fault}") from error

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from lenet_np.data.dataset import DataError, Dataset
-from lenet_np.data.mnist import DATA_VARIABLE, MissingDataError, load_mnist, print_notice
+from lenet_np.data.mnist import DATA_VARIABLE, MissingDataError, load_mnist, locate, print_notice
 
 DATASETS = ("auto", "mnist", "synthetic")
 # Who did not ask for MNIST is not kept waiting: seconds for a connection and for more data,
@@ -31,10 +31,13 @@ def load_dataset(
     the user believes is worse than none. `data_dir` is MNIST's folder, see `load_mnist`; `notify`
     takes a line or two of text when ``auto`` falls back or a damaged file is replaced.
 
-    DataError if the name is unknown, or MNIST is asked for and cannot be had.
+    DataError if the name is unknown, `data_dir` is no folder, whichever data set is asked for, or
+    MNIST is asked for and cannot be had.
     """
     if name not in DATASETS:
-        raise DataError(f"no data set is named {name!r}; there are {', '.join(DATASETS)}")
+        raise DataError(f"no data set is named {name!r:.60}; there are {', '.join(DATASETS)}")
+    if data_dir:
+        locate(data_dir)
     if name == "mnist":
         return load_mnist(data_dir, notify=notify)
     if name == "auto":

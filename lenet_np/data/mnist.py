@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shlex
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +23,14 @@ from numpy.typing import NDArray
 from lenet_np.data.dataset import DataError, Dataset, Split
 from lenet_np.data.download import Fingerprint, difference, download_file
 from lenet_np.data.files import WriteError, cache_folder
-from lenet_np.data.idx import header, read_idx
+from lenet_np.data.idx import candidates, header, is_packed, read_idx
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 DATA_VARIABLE = "LENET_NP_DATA"
+KERAS_FILE = "mnist.npz"
 VALIDATION_SIZE = 5_000
 TIMEOUT = (5.0, 20.0)  # seconds to wait for a connection, and for more data on it
 
@@ -38,6 +41,12 @@ class MnistFile(NamedTuple):
     name: str
     packed: Fingerprint
     unpacked: Fingerprint
+
+    @property
+    def array(self) -> str:
+        """The name of its values in Keras' file."""
+        kind, split = "images" in self.name, "train" in self.name
+        return f"{'x' if kind else 'y'}_{'train' if split else 'test'}"
 
 
 # Images and labels to learn from, images and labels to test with.
@@ -77,10 +86,10 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A file that is what it should be."""
+    """The content of a file, which is the official one, and the form in which it was found."""
 
-    path: Path
     values: NDArray[np.uint8]
+    form: str
 
 
 def print_notice(text: str) -> None:
@@ -103,14 +112,14 @@ def load_mnist(
     images of the test file.
 
     One folder is looked at: `data_dir`, else the one that the environment variable LENET_NP_DATA
-    names, else ``mnist`` in the project's cache folder. The files may lie there or, as
-    torchvision puts them, in ``MNIST/raw`` below it, packed (``.gz``) or unpacked. Downloads go
-    to the same folder, which is created where it is missing; `timeout` and `time_limit` are in
-    seconds. A damaged file is downloaded again in the cache folder, with a line to `notify`, but
-    in a folder that the user named nothing is ever overwritten.
+    names, else ``mnist`` in the project's cache folder. The files may lie there or where
+    torchvision puts them below it, in any of the forms of `find_file`. Downloads go to the same
+    folder; `timeout` and `time_limit` are in seconds. A damaged file is downloaded again in the
+    cache folder, with a line to `notify`, but in a folder that the user named nothing is ever
+    overwritten.
 
     MissingDataError if files are missing and cannot be downloaded or stored; DataError if a file
-    in a folder that the user named is not the official one, or the folder is a file.
+    in a folder that the user named is not the official one, or the folder is none.
     """
     deadline = time.monotonic() + time_limit
     folder, named_by = locate(data_dir)
@@ -163,27 +172,35 @@ def load_mnist(
 
 
 def locate(data_dir: Path | str | None = None) -> Place:
-    """Name the one folder in which the MNIST files are looked for; it may not exist yet.
+    """Name the one folder in which the MNIST files are looked for.
 
-    DataError if it is a file, or the cache folder is needed and unknown.
+    DataError if the user named one that is none, or the cache folder is needed and unknown. The
+    cache folder may not exist yet.
     """
     named = data_dir or os.environ.get(DATA_VARIABLE)
-    folder = Path(os.path.expanduser(named)).absolute() if named else cache_folder() / "mnist"
-    if os.path.isfile(folder):
-        raise DataError(f"{folder} is a file: name the folder that holds the MNIST files instead")
-    return Place(folder, ("--data-dir" if data_dir else DATA_VARIABLE) if named else None)
+    if not named:
+        return Place(cache_folder() / "mnist", None)
+    folder, named_by = Path(os.path.expanduser(named)).absolute(), "--data-dir"
+    if not data_dir:
+        named_by = DATA_VARIABLE
+    if not folder.is_dir():
+        fault = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} (named by {named_by}) {fault}: name the folder of the files")
+    return Place(folder, named_by)
 
 
 def find_file(folder: Path, file: MnistFile) -> tuple[Found | None, list[str]]:
-    """Look for a good copy of a file, and say in a line what is wrong with each one before it."""
+    """Look for a file by its content, and say in a line what is wrong with each one before it.
+
+    It may bear its official name or one with a dot, be packed or not whatever the name says, and
+    be an array of Keras' ``mnist.npz``.
+    """
+    names = rf"{file.name.replace('-idx', '[-.]idx')}(\.gz)?|{re.escape(KERAS_FILE)}"
     faults: list[str] = []
-    for place in (folder, folder / "MNIST" / "raw"):
-        for name in (file.name, f"{file.name}.gz"):
-            path = place / name
-            if not os.path.lexists(path):
-                continue
+    try:
+        for path in candidates(folder, re.compile(names)):
             try:
-                values = read_idx(path, file.unpacked.size)
+                values = _read(path, file)
             except DataError as fault:
                 faults.append(str(fault))
                 continue
@@ -191,9 +208,36 @@ def find_file(folder: Path, file: MnistFile) -> tuple[Found | None, list[str]]:
             content = header(values.shape) + values.tobytes()
             actual = Fingerprint(len(content), hashlib.sha256(content).hexdigest())
             if actual == file.unpacked:
-                return Found(path, values), faults
+                return Found(values, _form(path, folder, file)), faults
             faults.append(f"{path}: not the official file: {difference(actual, file.unpacked)}")
+    except DataError as fault:
+        faults.append(str(fault))
     return None, faults
+
+
+def _read(path: Path, file: MnistFile) -> NDArray[np.uint8]:
+    most = file.unpacked.size
+    if path.name != KERAS_FILE:
+        return read_idx(path, most)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{file.array}.npy") as member:
+            np.lib.format.read_magic(member)
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
+            if dtype != np.uint8 or by_columns:
+                raise DataError(f"{file.array} is {dtype}, not uint8 row by row")
+            return np.frombuffer(member.read(most), np.uint8).reshape(shape)
+    except Exception as error:  # where an archive is damaged decides which of a dozen it is
+        raise DataError(f"{path}: damaged, or not Keras' file: {error}") from error
+
+
+def _form(path: Path, folder: Path, file: MnistFile) -> str:
+    """Say in which form a file was found, and where below the folder."""
+    where = path.relative_to(folder)
+    if path.name == KERAS_FILE:
+        return f"{where}, {file.array}"
+    packed = is_packed(path)
+    doubt = "" if packed == path.name.endswith(".gz") else ", whatever its name says"
+    return f"{where}, {'packed' if packed else 'unpacked'}{doubt}"
 
 
 def _listed(lines: list[str]) -> str:

@@ -247,7 +247,7 @@ def check_mnist(data_dir: Path | None) -> Iterator[Check]:
     for file in FILES:
         found, faults = find_file(folder, file)
         if found is not None:
-            lines.append(Check(OK, file.name, f"whole: {found.path.relative_to(folder)}"))
+            lines.append(Check(OK, file.name, f"whole: {found.form}"))
             continue
         to_fetch += file.packed.size
         status = FAIL if faults and named_by else WARN

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lenet_np.data.dataset import check_name
 from lenet_np.data.files import write_atomically
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
@@ -103,7 +104,7 @@ def load(path: Path, network: Sequential) -> Checkpoint:
     try:
         header = json.loads(str(arrays["header"]))
         settings = Settings(**header["settings"])
-        epoch, step, dataset = header["epoch"], header["adam_step"], header["dataset"]
+        epoch, step, dataset = header["epoch"], header["adam_step"], check_name(header["dataset"])
         loss_sum, seconds = header["loss_sum"], header["seconds"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its header is damaged ({error})") from error

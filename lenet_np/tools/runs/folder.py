@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_np.data import Dataset
+from lenet_np.data.dataset import Dataset, check_name
 from lenet_np.data.files import write_atomically
 from lenet_np.settings import Settings
 
@@ -244,7 +244,11 @@ def read_config(folder: Path) -> Config:
                 raise TypeError(f"{name} is {settings[name]!r}")
         dataset, machine = content.pop("dataset"), dict(content.pop("machine"))
         return Config(
-            Settings(**settings), str(dataset["name"]), dict(dataset["sha256"]), machine, content
+            Settings(**settings),
+            check_name(dataset["name"]),
+            dict(dataset["sha256"]),
+            machine,
+            content,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
