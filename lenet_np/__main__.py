@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from lenet_np import __version__
-from lenet_np.tools.cli.screen import fail, reason, say, talk_to_nobody
+from lenet_np.tools.cli.screen import fail, reason, say, silence
 
 PROGRAM = "python -m lenet_np"
 #: Name: one line for the listing, in a newcomer's order; each is a module of `tools.commands`.
@@ -28,17 +28,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first word names, or list the commands.
+    """Run the command that the first of the program's words, or of others, names, or list all.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after ``python -m lenet_np``; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status, the command's own; 1 it cannot be imported or written to the screen;
-        2 there is no such command; 130 interrupted.
+    Return the command's exit status; 1 if it cannot be imported or written to the screen; 2 there
+    is no such command; 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -48,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # A help page may still wait here for a reader that has left.
     except BrokenPipeError:
-        talk_to_nobody()
+        silence(sys.stdout)
         return 0
     except OSError as error:
-        talk_to_nobody()
+        silence(sys.stdout)
         return fail(PROGRAM, 1, error)
     except KeyboardInterrupt:
         return fail(PROGRAM, 130, "interrupted")

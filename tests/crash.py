@@ -23,7 +23,7 @@ from tiny import tiny_dataset
 
 from lenet_np.data import Dataset, Split, files
 from lenet_np.tools.commands import train as command
-from lenet_np.tools.runs import events, histograms, start
+from lenet_np.tools.runs import histograms, record, start
 
 FILES = ["--save-every", "2", "--histograms-every", "2", "--threads", "1"]
 WORDS = ["--epochs", "2", "--batch-size", "40", "--samples", "2", *FILES]
@@ -60,7 +60,7 @@ class Disk:
 
     def install(self) -> None:
         os.fsync, os.replace = self.counted(os.fsync), self.counted(os.replace)
-        for module in (files, events, histograms):
+        for module in (files, histograms, record):
             module.open = self.open
         io.open = self.open  # that of pathlib
 

@@ -89,7 +89,7 @@ def test_what_a_command_lets_through_is_at_most_one_line(
         raise error
 
     command(main)
-    monkeypatch.setattr(door, "talk_to_nobody", lambda: None)
+    monkeypatch.setattr(door, "silence", lambda stream: None)
     assert door.main(["mine"]) == status
     assert capsys.readouterr() == ("", message)
 

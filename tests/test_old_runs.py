@@ -11,9 +11,11 @@ import pytest
 from tiny import tiny_dataset
 
 from lenet_np.lenet import lenet5
+from lenet_np.settings import Settings
 from lenet_np.tools.commands import evaluate, plot, predict, train
 from lenet_np.tools.runs import start
 from lenet_np.tools.runs.checkpoint import load
+from lenet_np.tools.runs.folder import read_config
 from lenet_np.tools.runs.histograms import read_histograms
 from lenet_np.tools.runs.table import read_table
 
@@ -68,6 +70,58 @@ def test_its_network_reads_pictures(old, tmp_path, capsys):
 
     Image.fromarray(tiny_dataset().test.pixels[0]).save(tmp_path / "digit.png")
     assert predict.main([str(old), str(tmp_path / "digit.png")]) == 0
+
+
+def record(old: Path, **changes) -> None:
+    """Change settings in all that a run recorded; None takes one out, as before there was one."""
+
+    def change(content: dict) -> str:
+        known = content["settings"] | changes
+        settings = {name: value for name, value in known.items() if value is not None}
+        return json.dumps(content | {"settings": settings})
+
+    file = old / "config.json"
+    file.write_text(change(json.loads(file.read_text())))
+    for file in (old / "last.npz", old / "best.npz"):
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        header = change(json.loads(str(arrays["header"])))
+        np.savez(file, **(arrays | {"header": np.array(header)}))
+
+
+@pytest.mark.parametrize("name", ["objective", "estimator", "seed"])
+def test_a_setting_that_an_old_run_does_not_know_takes_its_default(old, name):
+    default = getattr(Settings(), name)
+    assert getattr(read_config(old).settings, name) == default  # as the run had it
+    record(old, **{name: None})
+    assert getattr(read_config(old).settings, name) == default
+    assert getattr(load(old / "best.npz", lenet5()).settings, name) == default
+    assert train.main(["--resume", str(old), "--epochs", "3", "--quiet"]) == 0
+    assert plot.main([str(old), "--only", "curves", "--out", str(old / "plots")]) == 0
+    assert evaluate.main([str(old)]) == 0
+
+
+def test_settings_that_are_refused_now_are_still_evaluated_and_plotted(old, capsys):
+    record(old, objective="log-success", samples=1)
+    with pytest.raises(ValueError, match="samples"):
+        read_config(old).settings.__post_init__()
+    assert plot.main([str(old), "--out", str(old / "plots")]) == 0
+    assert evaluate.main([str(old)]) == 0
+    assert capsys.readouterr().err == ""
+    assert train.main(["--resume", str(old)]) == 1
+    error = capsys.readouterr().err
+    assert f"{old} can be read, but not gone on with: samples" in error
+    assert error.count("\n") == 1
+
+
+def test_going_on_writes_its_histograms_in_the_present_format(old):
+    before = read_histograms(old)["gradients"]
+    assert b"histograms 1" in (old / "histograms.bin").read_bytes()[:50]
+    assert train.main(["--resume", str(old), "--epochs", "3", "--quiet"]) == 0
+    assert b"histograms 2" in (old / "histograms.bin").read_bytes()[:50]
+    after = read_histograms(old)["gradients"]
+    for name, counts in before.counts.items():
+        np.testing.assert_array_equal(after.counts[name][: len(counts)], counts)
 
 
 def test_every_number_comes_back_bit_for_bit(old):

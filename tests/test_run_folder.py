@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,6 @@ from lenet_np.tools.commands.train_arguments import parse, resume_command
 from lenet_np.tools.runs import folder as folder_module
 from lenet_np.tools.runs import start as start_module
 from lenet_np.tools.runs.checkpoint import load
-from lenet_np.tools.runs.events import Events
 from lenet_np.tools.runs.folder import RunFolderError, create, lock
 from lenet_np.tools.runs.histograms import Recorder, read_histograms
 from lenet_np.tools.runs.tensorboard import TensorBoard
@@ -256,18 +256,18 @@ record.Record.after_step = hang_up
 
 
 @posix
-@pytest.mark.parametrize("place", ["record.save", "command.evaluate", "files.os.fsync"])
+@pytest.mark.parametrize("place", ["record.save", "training.evaluate", "files.os.fsync"])
 def test_a_second_signal_leaves_at_once(whole: Path, tmp_path: Path, place: str) -> None:
     """In the middle of saving, of evaluation, and before a file takes its name."""
     folder = tmp_path / "run"
     twice = f"""
 import os, signal
 from lenet_np.data import files
-from lenet_np.tools.runs import record
+from lenet_np.tools.runs import record, training
 real, calls = {place}, []
 def twice(*words):
     calls.append(1)
-    if len(calls) == 9 or "{place}" == "command.evaluate":
+    if len(calls) == 9 or "{place}" == "training.evaluate":
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         print("went on", file=sys.stderr)
@@ -285,21 +285,22 @@ def twice(*words):
 
 
 @posix
-@pytest.mark.parametrize(("place", "status"), [("load_dataset", 130), ("evaluate", 130)])
-def test_one_signal_while_loading_or_evaluating(tmp_path: Path, place: str, status: int) -> None:
+@pytest.mark.parametrize("place", ["command.load_dataset", "training.evaluate"])
+def test_one_signal_while_loading_or_evaluating(tmp_path: Path, place: str) -> None:
     once = f"""
 import os, signal
-real = command.{place}
+from lenet_np.tools.runs import training
+real = {place}
 def once(*words):
     os.kill(os.getpid(), signal.SIGINT)
     return real(*words)
-command.{place} = once
+{place} = once
 """
     done = run(*SHORT, "--out", str(tmp_path / "run"), before=once)
-    assert done.returncode == status
+    assert done.returncode == 130
     assert "interrupted" in done.stderr
     assert "Traceback" not in done.stderr
-    if place == "evaluate":  # The epoch is complete.
+    if place == "training.evaluate":  # The epoch is complete.
         assert last_step(tmp_path / "run") == 3
 
 
@@ -413,17 +414,17 @@ def test_a_plain_locale_is_enough(tmp_path: Path) -> None:
 # --- events and histograms ----------------------------------------------------------------------
 
 
-def test_an_event_after_half_a_line_has_its_own(tmp_path: Path) -> None:
-    events = Events(tmp_path)
-    events.write("one", value=float("inf"), list=[float("nan"), 1.5])
-    with open(tmp_path / "events.jsonl", "ab") as file:
+def test_an_event_after_half_a_line_has_its_own(data: Dataset, whole: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    before = (folder / "events.jsonl").read_text()
+    with open(folder / "events.jsonl", "ab") as file:
         file.write(b'{"event": "ha')
-    events.write("two")
-    first, half, last = (tmp_path / "events.jsonl").read_text().splitlines()
-    assert json.loads(first)["value"] is None
-    assert json.loads(first)["list"] == [None, 1.5]
+    assert main(["--resume", str(folder), "--quiet"]) == 0
+    after = (folder / "events.jsonl").read_text()
+    assert after.startswith(before)
+    half, *rest = after.removeprefix(before).splitlines()
     assert half == '{"event": "ha'
-    assert json.loads(last)["event"] == "two"
+    assert [json.loads(line)["event"] for line in rest] == ["resume", "end"]
 
 
 def test_a_record_after_half_a_record_takes_its_place(tmp_path: Path) -> None:
@@ -441,6 +442,36 @@ def test_a_record_after_half_a_record_takes_its_place(tmp_path: Path) -> None:
     assert (tmp_path / "histograms.bin").read_bytes() == two
     with pytest.raises(RunFolderError, match="of another network"):
         Recorder(tmp_path, ["a", "c"], 2)
+
+
+def test_damage_to_histograms_never_passes_unseen(tmp_path: Path) -> None:
+    """Any byte, three cut out anywhere, or a piece of zeros: but a shorter end is a crash's."""
+    arrays = {"a": np.arange(100, dtype=np.float32)}
+    recorder = Recorder(tmp_path, ["a"], 0)
+    for step in (1, 2, 3):
+        recorder.append(step, arrays, arrays)
+    recorder.flush()
+    file = tmp_path / "histograms.bin"
+    content = file.read_bytes()
+    start, size = content.index(b"\n") + 1, len(content)
+    record = (size - start) // 3
+    places = [*range(start), *range(start, size, 11)]
+    damaged = [content[:k] + bytes([content[k] ^ 0x10]) + content[k + 1 :] for k in places]
+    damaged += [content[:k] + content[k + 3 :] for k in places if k < start + 2 * record - 3]
+    damaged += [content[:k] + bytes(20) + content[k + 20 :] for k in places if k < size - 20]
+    refused = 0
+    for wrong in damaged:
+        if wrong == content:
+            continue
+        file.write_bytes(wrong)
+        with pytest.raises(RunFolderError, match=r"histograms\.bin is damaged"):
+            read_histograms(tmp_path)
+        refused += 1
+    assert refused > 0.9 * len(damaged)
+    for k in range(start, size, 11):
+        file.write_bytes(content[:k])
+        steps = read_histograms(tmp_path)["weights"].steps
+        assert list(steps) == list(range(1, 1 + (k - start) // record))
 
 
 @pytest.mark.parametrize(("every", "steps"), [("0", []), ("1", [1, 2, 3, 4, 5, 6]), (None, [3, 6])])

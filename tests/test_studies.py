@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ import pytest
 
 from lenet_np.data import DataError, Split
 from lenet_np.data.dataset import Dataset
+from lenet_np.lenet import lenet5
 from lenet_np.settings import Settings
 from lenet_np.tools.commands import study as command
-from lenet_np.tools.runs.table import read_table, write_table
+from lenet_np.tools.runs import start
+from lenet_np.tools.runs.checkpoint import load
+from lenet_np.tools.runs.start import UsageError
+from lenet_np.tools.runs.table import read_table
+from lenet_np.tools.runs.training import take_steps
 from lenet_np.tools.studies import figures, run, variance
 from lenet_np.tools.studies.table import STUDIES, Study
 
@@ -28,46 +34,60 @@ def data(monkeypatch) -> Dataset:
         return Split(pixels, rng.integers(0, 10, size).astype(np.uint8))
 
     dataset = Dataset("mnist", split(130), split(40), split(30))
-    for module in (run, command, variance):
-        monkeypatch.setattr(module, "load_dataset", lambda name, folder: dataset)
+    for module in (run, start, command, variance):
+        monkeypatch.setattr(module, "load_dataset", lambda *_: dataset)
     return dataset
 
 
 def test_a_run_taken_up_again_has_the_table_of_one_that_was_not_stopped(data, tmp_path):
-    whole = run.run("whole", QUICK, tmp_path, "mnist", None)
+    whole = run.run(QUICK, tmp_path / "whole", "mnist", None)
     assert [row["epoch"] for row in whole] == ["1", "2", "3"]
     assert [bool(row["test_accuracy"]) for row in whole] == [False, False, True]
-    run.run("parts", Settings(epochs=1, batch_size=50, samples=4), tmp_path, "mnist", None)
-    parts = run.run("parts", QUICK, tmp_path, "mnist", None)
-    for row in (*whole, *parts):
-        row["test_accuracy"] = ""  # the shorter run has been tested after its last epoch
-    assert parts == whole
+    first = run.run(replace(QUICK, epochs=1), tmp_path / "parts", "mnist", None)
+    assert first == [{**whole[0], "test_accuracy": first[0]["test_accuracy"]}]
+    assert first[0]["test_accuracy"]
+    assert run.run(QUICK, tmp_path / "parts", "mnist", None) == whole
 
 
-@pytest.mark.parametrize("loss", ["checkpoint", "table"])
-def test_a_run_that_lost_a_file_begins_anew(data, tmp_path, loss):
-    first = run.run("x", QUICK, tmp_path, "mnist", None)
-    (tmp_path / ("x.npz" if loss == "checkpoint" else "x.csv")).unlink()
-    longer = Settings(epochs=4, batch_size=50, samples=4)
-    second = run.run("x", longer, tmp_path, "mnist", None)
-    assert len(second) == 4
-    for before, after in zip(first, second, strict=False):
-        assert {**before, "test_accuracy": ""} == {**after, "test_accuracy": ""}
+@pytest.mark.parametrize("step", [1, 4, 6])
+def test_a_run_that_was_interrupted_goes_on(data, tmp_path, monkeypatch, step):
+    """Within an epoch, between its end and the next, and for a first look of fewer epochs too."""
+    whole = run.run(QUICK, tmp_path / "whole", "mnist", None)
+
+    def stop(*words, **options):
+        for state, *rest in take_steps(*words, **options):
+            words[2].save(state)
+            if state.optimizer.step == step:
+                raise KeyboardInterrupt
+            yield state, *rest
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(run, "take_steps", stop)
+        run.run(QUICK, tmp_path / "x", "mnist", None)
+    assert load(tmp_path / "x" / "last.npz", lenet5()).state.optimizer.step == step
+    look = run.run(replace(QUICK, epochs=2), tmp_path / "x", "mnist", None)
+    assert [{**row, "test_accuracy": ""} for row in look] == whole[:2]
+    assert run.run(QUICK, tmp_path / "x", "mnist", None) == whole
 
 
 def test_what_is_done_is_not_done_again(data, tmp_path, monkeypatch):
-    rows = run.run("x", QUICK, tmp_path, "mnist", None)
-    monkeypatch.setattr(run, "train", None)
-    assert run.run("x", QUICK, tmp_path, "mnist", None) == rows
+    rows = run.run(QUICK, tmp_path / "x", "mnist", None)
+    monkeypatch.setattr(run, "take_steps", None)
+    assert run.run(QUICK, tmp_path / "x", "mnist", None) == rows
 
 
 def test_a_run_that_went_further_serves_a_shorter_one(data, tmp_path):
     """Also where it was stopped before its own end, and so was not tested."""
-    rows = run.run("x", QUICK, tmp_path, "mnist", None)
-    rows[-1]["test_accuracy"] = ""
-    write_table(tmp_path / "x.csv", run.MEASURED, rows)
-    shorter = run.run("x", Settings(epochs=2, batch_size=50, samples=4), tmp_path, "mnist", None)
+    rows = run.run(QUICK, tmp_path / "x", "mnist", None)
+    (tmp_path / "x" / "summary.json").unlink()
+    shorter = run.run(replace(QUICK, epochs=2), tmp_path / "x", "mnist", None)
     assert shorter == rows[:2]
+
+
+def test_another_run_in_its_folder_is_refused(data, tmp_path):
+    run.run(replace(QUICK, epochs=1), tmp_path / "x", "mnist", None)
+    with pytest.raises(UsageError, match=r"--sigma: the run was started with 4\.0, got 2\.0"):
+        run.run(replace(QUICK, sigma=2.0), tmp_path / "x", "mnist", None)
 
 
 class InThisProcess:
@@ -142,10 +162,10 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(studies, tmp_path, monke
     real_run = run.run
     doomed, spared = studies["lottery"].runs
 
-    def fail_once(name, *arguments):
-        if name == doomed:
+    def fail_once(settings, home, *arguments):
+        if home.name == doomed:
             raise DataError("no space left")
-        return real_run(name, *arguments)
+        return real_run(settings, home, *arguments)
 
     monkeypatch.setattr(run, "run", fail_once)
     assert command.main(["lottery", "--out", str(tmp_path)]) == 1

@@ -13,12 +13,7 @@ from lenet_np.threads import blas_kernels, blas_threads
 
 
 def processor() -> str:
-    """Name the processor.
-
-    Returns
-    -------
-    str
-    """
+    """Name the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -29,12 +24,7 @@ def processor() -> str:
 
 
 def blas() -> str:
-    """Name the BLAS that NumPy was built with, its threads, and the kernels that it chose.
-
-    Returns
-    -------
-    str
-    """
+    """Name the BLAS that NumPy was built with, its threads, and the kernels that it chose."""
     import numpy as np  # Here, because the doctor works without it.
 
     config = np.show_config(mode="dicts")
@@ -47,12 +37,7 @@ def blas() -> str:
 
 
 def peak_memory() -> int | None:
-    """Read the most memory that this process has had at one time.
-
-    Returns
-    -------
-    int, in bytes; None where the system does not tell (Windows).
-    """
+    """Read the most memory, in bytes, that this process has had at one time; None on Windows."""
     if sys.platform == "win32":
         return None
     import resource  # Windows has no such module.
@@ -63,14 +48,10 @@ def peak_memory() -> int | None:
 
 
 def available_memory() -> int | None:
-    """Read how much memory a new process can have before the machine swaps.
+    """Read how much memory, in bytes, a new process can have before the machine swaps.
 
     On Linux that is what the kernel estimates, or the limit of the container; on macOS, all
-    memory of the machine.
-
-    Returns
-    -------
-    int, in bytes; None where the system does not tell (Windows).
+    memory of the machine; on Windows None.
     """
     found = []
     try:

@@ -48,13 +48,7 @@ def folder(text: str) -> Path:
 
 
 def add_network(parser: Parser) -> None:
-    """Add RUN and ``--checkpoint``: the trained network that is to read.
-
-    Parameters
-    ----------
-    parser : Parser
-        Its arguments are then given to `check_network`.
-    """
+    """Add RUN and ``--checkpoint``, the trained network that is to read, for `check_network`."""
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints"
     )
@@ -62,20 +56,7 @@ def add_network(parser: Parser) -> None:
 
 
 def check_network(parser: Parser, arguments: argparse.Namespace) -> None:
-    """Refuse ``--checkpoint`` where RUN is a checkpoint already: they may contradict each other.
-
-    Parameters
-    ----------
-    parser : Parser
-        With RUN and ``--checkpoint``, from `add_network`.
-    arguments : Namespace
-        What it has read.
-
-    Raises
-    ------
-    SystemExit
-        With status 2 and one line on stderr.
-    """
+    """Refuse ``--checkpoint`` where RUN is a checkpoint already: they may contradict each other."""
     if arguments.checkpoint and arguments.run.is_file():
         parser.error(
             f"argument --checkpoint: chooses from the folder of a run; {arguments.run} is a file, "
@@ -88,10 +69,6 @@ def add_checkpoint(parser: Parser) -> None:
 
     Without it the value is None, which `tools.runs.folder.checkpoint_file` takes for the last: the
     weights that the run has tested, and the only ones before an epoch is complete.
-
-    Parameters
-    ----------
-    parser : Parser
     """
     parser.add_argument(
         "--checkpoint",
@@ -102,14 +79,7 @@ def add_checkpoint(parser: Parser) -> None:
 
 
 def add_split(parser: Parser, purpose: str) -> None:
-    """Add ``--split``: which part of the data set to read.
-
-    Parameters
-    ----------
-    parser : Parser
-    purpose : str
-        What the images are for.
-    """
+    """Add ``--split``: which part of the data set to read, and what the images are for."""
     parser.add_argument(
         "--split",
         choices=("test", "validation", "train"),
@@ -119,12 +89,7 @@ def add_split(parser: Parser, purpose: str) -> None:
 
 
 def add_data_dir(parser: argparse._ActionsContainer) -> None:
-    """Add ``--data-dir``: where MNIST is looked for.
-
-    Parameters
-    ----------
-    parser : Parser, or a group of its arguments
-    """
+    """Add ``--data-dir``: where MNIST is looked for."""
     parser.add_argument(
         "--data-dir",
         type=folder,

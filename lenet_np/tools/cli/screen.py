@@ -9,50 +9,22 @@ from typing import TextIO
 
 
 def say(line: str) -> None:
-    """Print a line; a reader that has gone away (``| head``) does not end the run.
-
-    Parameters
-    ----------
-    line : str
-    """
+    """Print a line; a reader that has gone away (``| head``) does not end the run."""
     _print(line, sys.stdout)
 
 
 def complain(line: str) -> None:
-    """Print a warning or an error to the standard error stream, just as unfailingly.
-
-    Parameters
-    ----------
-    line : str
-    """
+    """Print a warning or an error to the standard error stream, just as unfailingly."""
     _print(line, sys.stderr)
 
 
 def fail(program: str, status: int, message: object) -> int:
-    """Say in a command's name why it could not do all of its work.
+    """Say in a command's name why it could not do all of its work; return the exit status.
 
-    Parameters
-    ----------
-    program : str
-        As the user has called it.
-    status : int
-    message : object
-        Its text: what was given, what was expected and what to do.
-
-    Returns
-    -------
-    int : the exit status, as it was given
+    The message says what was given, what was expected and what to do.
     """
     complain(f"{program}: {message}")
     return status
-
-
-def talk_to_nobody() -> None:
-    """Throw away what is still to be printed, because nobody can read it.
-
-    Python would otherwise try again at exit, and fail again.
-    """
-    silence(sys.stdout)
 
 
 def _print(line: str, stream: TextIO | None) -> None:
@@ -67,6 +39,7 @@ def _print(line: str, stream: TextIO | None) -> None:
 
 
 def silence(stream: TextIO | None) -> None:
+    """Throw away what a stream still holds: Python would try again at exit, and fail again."""
     if stream is not None:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -75,14 +48,7 @@ def silence(stream: TextIO | None) -> None:
 def reason(error: BaseException) -> str:
     """Put an exception into one line: the first one of those that caused each other.
 
-    Parameters
-    ----------
-    error : BaseException
-        NumPy, for one, wraps the cause of a failed import into pages of advice.
-
-    Returns
-    -------
-    str
+    NumPy, for one, wraps the cause of a failed import into pages of advice.
     """
     while error.__cause__ is not None:
         error = error.__cause__

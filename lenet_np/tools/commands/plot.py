@@ -176,7 +176,7 @@ def _read_trained(run: Path, config: Config, arguments: Namespace) -> Trained:
     except MissingDataError as error:
         summary = str(error).partition("\n")[0]
         raise MissingDataError(f"{summary}; name MNIST's folder with --data-dir") from error
-    steps_per_epoch = -(-len(data.train) // config.settings.batch_size)
+    steps_per_epoch = config.settings.steps_per_epoch(len(data.train))
     parameters, optimizer = checkpoint.state
     split: Split = getattr(data, arguments.split)
     return Trained(config, network, parameters, optimizer.step / steps_per_epoch, split)

@@ -15,9 +15,9 @@ from lenet_np.settings import Settings
 from lenet_np.threads import default_threads
 from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least
 from lenet_np.tools.cli.screen import complain, fail, say
-from lenet_np.tools.runs.table import Row, read_table, write_table
+from lenet_np.tools.runs.table import Row, write_table
 from lenet_np.tools.studies.figures import draw
-from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background
+from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
 from lenet_np.tools.studies.table import STUDIES, Study
 from lenet_np.tools.studies.variance import EPOCHS, variance_study
 
@@ -133,7 +133,7 @@ def _train_all(
         waiting: dict[Future[list[Row]], str] = {
             pool.submit(
                 run_in_background,
-                *(name, settings, folder / "runs", arguments.dataset, arguments.data_dir),
+                *(settings, folder / "runs" / name, arguments.dataset, arguments.data_dir),
             ): name
             for name, settings in runs.items()
         }
@@ -163,5 +163,5 @@ def _rows(study: Study, folder: Path, limit: int) -> Iterator[Row]:
     """Put the rows of all runs under each other, each with its settings."""
     for name, settings in study.runs.items():
         own = {key: str(value) for key, value in asdict(settings).items()}
-        for row in read_table(folder / f"{name}.csv")[: min(settings.epochs, limit)]:
+        for row in study_rows(folder / name)[: min(settings.epochs, limit)]:
             yield {"run": name, **own, **row}

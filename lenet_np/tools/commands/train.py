@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from types import TracebackType
 from typing import Any
 
 from lenet_np.data import DataError, load_dataset, pad_to_32
 from lenet_np.data.files import WriteError
-from lenet_np.diagnostics import diagnose
-from lenet_np.evaluate import evaluate
+from lenet_np.evaluate import Evaluation
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
-from lenet_np.loop import DivergedError, State, train
+from lenet_np.loop import DivergedError, State
 from lenet_np.settings import Settings
-from lenet_np.tools.cli.machine import keep_freed_memory, peak_memory
+from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.commands.train_arguments import PROGRAM, Arguments, parse, resume_command
-from lenet_np.tools.runs.checkpoint import CheckpointError, load
-from lenet_np.tools.runs.events import Events
+from lenet_np.tools.runs.checkpoint import CheckpointError
 from lenet_np.tools.runs.folder import (
     LAST,
     SUMMARY,
@@ -31,23 +31,16 @@ from lenet_np.tools.runs.folder import (
 )
 from lenet_np.tools.runs.progress import ProgressBar, Screen
 from lenet_np.tools.runs.record import Record
-from lenet_np.tools.runs.signals import Interruption
 from lenet_np.tools.runs.start import Run, UsageError, resume, start
 from lenet_np.tools.runs.tensorboard import TensorBoard, TensorBoardError, require_tensorboard
+from lenet_np.tools.runs.training import Steps, read_test_set, take_steps
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command ``python -m lenet_np.train``.
+    """Run the command with the program's words, or others; return the exit status.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    int : the exit status. 0 done; 1 a file cannot be read or written, or memory ran out; 2 a value
-        makes no sense; 3 the data cannot be had; 4 diverged; 130, 143 or 129 interrupted.
+    0 done; 1 a file cannot be read or written, or memory ran out; 2 a value makes no sense; 3 the
+    data cannot be had; 4 diverged; 130, 143 or 129 interrupted.
     """
     arguments = parse(argv)
     keep_freed_memory()
@@ -60,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(PROGRAM, 2, f"argument --tensorboard: {error}")
     except UsageError as error:
         return fail(PROGRAM, 2, f"argument {error}")
+    except DataError as error:
+        return fail(PROGRAM, 3, error)
     except (RunFolderError, CheckpointError, WriteError) as error:
         return fail(PROGRAM, 1, error)
     except OSError as error:
@@ -84,17 +79,10 @@ def _run(arguments: Arguments, words: list[str]) -> int:
         if not folder.is_dir():
             raise RunFolderError(f"{folder} is no run: no such folder")
         with lock(folder):
-            try:
-                given, dataset = arguments.given, arguments.dataset
-                run = resume(folder, network, given, dataset, arguments.data_dir)
-            except DataError as error:
-                return fail(PROGRAM, 3, error)
+            run = resume(folder, network, arguments.given, arguments.dataset, arguments.data_dir)
             return _train(run, network, arguments)
     settings = Settings(**arguments.given)
-    try:
-        data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
-    except DataError as error:
-        return fail(PROGRAM, 3, error)
+    data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
     if settings.batch_size > len(data.train):
         raise UsageError(
             f"--batch-size: takes 1 to {len(data.train)}, the number of training images, "
@@ -111,30 +99,35 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
     folder, step = run.folder, run.checkpoint.state.optimizer.step
     screen = Screen(arguments.quiet, arguments.json)
     tensorboard = TensorBoard(folder, step) if arguments.tensorboard else None
-    record = Record(
-        run,
-        Events(folder, say if arguments.json else None),
-        _warn,
-        arguments.save_every,
-        arguments.histograms_every,
-        tensorboard,
-    )
+    listener = say if arguments.json else None
+    pace = arguments.save_every, arguments.histograms_every
+    record = Record(run, _warn, listener, *pace, tensorboard)
     for note in run.notes:
         _warn(note)
     _introduce(run, screen)
     where = {"folder": str(folder), "step": step, "epochs": run.settings.epochs}
     record.event("resume" if arguments.resume else "start", dataset=run.data.name, **where)
-    interruption = Interruption()
+    interruption, go_on = Interruption(), resume_command(folder, arguments)
     try:
         with interruption:
-            saved, state = _take_steps(run, network, arguments, screen, record, interruption)
-            if state.optimizer.step == _all_steps(run):
-                unsaved = None if saved or record.save(state) else state
-                return _test(run, network, unsaved, arguments, screen, record)
-            record.event("interrupted", step=state.optimizer.step, saved=saved)
-            return _say_how_to_go_on(run, arguments, interruption, record)
-    except KeyboardInterrupt:  # The second signal: at once.
-        return _say_how_to_go_on(run, arguments, interruption, record)
+            steps = take_steps(run, network, record, arguments.threads)
+            state = _follow(steps, run, screen, interruption)
+            step = state.optimizer.step
+            if record.saved_step != step:
+                record.save(state)
+            if step == run.all_steps:
+                test, summary = read_test_set(run, network, state, record, arguments.threads)
+                _say_result(run, test, screen, record.saved_step == step)
+                lost = [] if record.saved_step == step else ["the last epochs could not be saved"]
+                try:
+                    write_json(folder / SUMMARY, summary)
+                except WriteError as error:
+                    lost.append(str(error))
+                kept = f"Step {record.saved_step} is saved. To go on from there: {go_on}"
+                return fail(PROGRAM, 1, f"{'; '.join(lost)}. {kept}") if lost else 0
+            record.event("interrupted", step=step, saved=record.saved_step == step)
+    except KeyboardInterrupt:
+        pass  # The second signal: at once.
     except DivergedError as error:
         record.event("diverged", message=str(error))
         kept = (
@@ -146,50 +139,31 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
     finally:
         if tensorboard is not None:
             tensorboard.close()
+    return fail(
+        PROGRAM,
+        interruption.status or 130,
+        f"interrupted; step {record.saved_step} is saved in {folder}. To go on: {go_on}",
+    )
 
 
-def _take_steps(
-    run: Run,
-    network: Sequential,
-    arguments: Arguments,
-    screen: Screen,
-    record: Record,
-    interruption: Interruption,
-) -> tuple[bool, State]:
-    """Take all steps, or those until the interruption; say whether the last state is saved."""
-    settings, data, threads = run.settings, run.data, arguments.threads
-    saved, state = True, run.checkpoint.state
-    steps_left = _all_steps(run) - state.optimizer.step
-    bar = ProgressBar(screen.live, settings.epochs, steps_left, settings.batch_size)
-    with bar, closing(train(network, data.train, settings, state, threads)) as loop:
-        for state, metrics in loop:
-            record.after_step(state, metrics)
+def _follow(steps: Steps, run: Run, screen: Screen, interruption: Interruption) -> State:
+    """Take all steps, or those until the interruption, and show how far the run has come."""
+    settings, state = run.settings, run.checkpoint.state
+    left = run.all_steps - state.optimizer.step
+    bar = ProgressBar(screen.live, settings.epochs, left, settings.batch_size)
+    with bar, closing(steps):
+        for state, metrics, validation in steps:  # noqa: B007 (the last is returned)
             bar.step(*metrics[:3])
-            epoch_done = metrics.step == metrics.steps_per_epoch
-            if epoch_done:
-                validation = evaluate(
-                    network, state.parameters, data.validation, settings.batch_size, threads
-                )
-                health = diagnose(
-                    network, state.parameters, data.validation, settings, metrics.epoch
-                )
-                record.after_epoch(state, metrics, validation, health)
+            if validation is not None:
                 bar.validation = validation.accuracy
                 bar.clear()
                 screen.say(
                     f"Epoch {metrics.epoch:2d}: validation accuracy "
-                    f"{validation.accuracy:.4f} on {data.name}"
+                    f"{validation.accuracy:.4f} on {run.data.name}"
                 )
-            stop = interruption.status is not None
-            if epoch_done or stop or record.save_is_due(state.optimizer.step):
-                saved = record.save(state)
-            if stop:
+            if interruption.status is not None:
                 break
-    return saved, state
-
-
-def _all_steps(run: Run) -> int:
-    return run.settings.epochs * -(-len(run.data.train) // run.settings.batch_size)
+    return state
 
 
 def _introduce(run: Run, screen: Screen) -> None:
@@ -207,65 +181,14 @@ def _introduce(run: Run, screen: Screen) -> None:
         screen.say(f"Going on after step {step}, with {run.checkpoint.epoch} epochs completed")
 
 
-def _say_how_to_go_on(
-    run: Run, arguments: Arguments, interruption: Interruption, record: Record
-) -> int:
-    return fail(
-        PROGRAM,
-        interruption.status or 130,
-        f"interrupted; step {record.saved_step} is saved in {run.folder}. "
-        f"To go on: {resume_command(run.folder, arguments)}",
-    )
-
-
-def _test(
-    run: Run,
-    network: Sequential,
-    unsaved: State | None,
-    arguments: Arguments,
-    screen: Screen,
-    record: Record,
-) -> int:
-    """Read the test set once, with the weights as they were saved, and sum the run up."""
-    folder, settings, data = run.folder, run.settings, run.data
-    state = unsaved or load(folder / LAST, network).state
-    test = evaluate(network, state.parameters, data.test, settings.batch_size, arguments.threads)
-    accuracies = [float(row["validation_accuracy"]) for row in run.rows]
-    best = max(range(len(accuracies)), key=accuracies.__getitem__)
-    summary: dict[str, Any] = {
-        "dataset": data.name,
-        "epochs": settings.epochs,
-        "steps": state.optimizer.step,
-        "test_accuracy": test.accuracy,
-        "test_recall": [None if recall != recall else float(recall) for recall in test.recall],
-        "never_predicted": test.dead_classes(),
-        "validation_accuracy": accuracies[-1],
-        "best_validation_accuracy": accuracies[best],
-        "best_epoch": best + 1,
-        "training_seconds": sum(float(row["seconds"]) for row in run.rows),
-        "peak_memory_bytes": peak_memory(),
-    }
-    record.event("end", **summary)
-    restored = "" if unsaved else ", with the weights restored from the file"
-    screen.result(f"Test accuracy {test.accuracy:.4f} on {data.name}{restored}")
+def _say_result(run: Run, test: Evaluation, screen: Screen, saved: bool) -> None:
+    restored = ", with the weights restored from the file" if saved else ""
+    screen.result(f"Test accuracy {test.accuracy:.4f} on {run.data.name}{restored}")
     screen.say(
         "Recall of the digits: " + " ".join(f"{k}: {r:.3f}" for k, r in enumerate(test.recall))
     )
     if dead := test.dead_classes():
-        screen.say(f"Never predicted: {', '.join(map(str, dead))}. {_cure(settings)}")
-    lost = ["the last epochs could not be saved"] if unsaved else []
-    try:
-        write_json(folder / SUMMARY, summary)
-    except WriteError as error:
-        lost.append(str(error))
-    if lost:
-        return fail(
-            PROGRAM,
-            1,
-            f"{'; '.join(lost)}. Step {record.saved_step} is saved. "
-            f"To go on from there: {resume_command(folder, arguments)}",
-        )
-    return 0
+        screen.say(f"Never predicted: {', '.join(map(str, dead))}. {_cure(run.settings)}")
 
 
 def _cure(settings: Settings) -> str:
@@ -275,3 +198,41 @@ def _cure(settings: Settings) -> str:
             "--objective log-success is the cure."
         )
     return "More epochs may help."
+
+
+class Interruption:
+    """Turns the first signal into a wish to stop after the step; the second stops at once.
+
+    ======================================  ===========
+    SIGINT (Ctrl-C)                         status 130
+    SIGTERM (kill, the end of a batch job)  status 143
+    SIGHUP (the terminal is gone)           status 129
+    ======================================  ===========
+
+    A signal that the caller has set to be ignored, as ``nohup`` does, stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self.status: int | None = None  # 128 + the signal's number, once one has come
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.status is not None:
+            raise KeyboardInterrupt(self.status)
+        self.status = 128 + number

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lenet_np.data.load import DATASETS
-from lenet_np.estimators import ESTIMATORS, OBJECTIVES
-from lenet_np.routes import ROUTES
-from lenet_np.settings import SettingError, Settings
+from lenet_np.settings import CHOICES, RANGES, SettingError, Settings
 from lenet_np.threads import default_threads
 from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least, folder
 
@@ -38,52 +37,29 @@ class Arguments(NamedTuple):
 def parse(argv: Sequence[str] | None = None) -> Arguments:
     """Read the command line; the defaults are the notebook's values.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The words after the command's name; the program's own by default.
-
-    Returns
-    -------
-    Arguments
-
-    Raises
-    ------
-    SystemExit
-        With status 2 and one line on stderr for a value that makes no sense, 0 after --help.
+    SystemExit with status 2 and one line on stderr for a value that makes no sense, 0 after --help.
     """
     parser = Parser(
         prog=PROGRAM,
         description="Train LeNet-5 on MNIST through the 0-1 loss with Evolution Strategies.",
         allow_abbrev=False,
     )
-    settings = _add_settings(parser)
+    _add_settings(parser)
     _add_surroundings(parser)
     values = vars(parser.parse_args(argv))
-    given = {name: values.pop(name) for name in settings if name in values}
+    given = {name: values.pop(name) for name in HELP if name in values}
     if values["resume"] and values["out"]:
         parser.error("argument --out: not with --resume, which goes on in the run's own folder")
-    if not values["resume"]:
-        try:
-            Settings(**given)
-        except SettingError as error:
-            parser.error(f"argument --{error.name.replace('_', '-')}: {error.reason}")
+    try:
+        # Of a run that goes on, the other half of a pair is not known here.
+        Settings.recorded(given) if values["resume"] else Settings(**given)
+    except SettingError as error:
+        parser.error(f"argument --{error.name.replace('_', '-')}: {error.reason}")
     return Arguments(given, **values)
 
 
 def resume_command(folder: Path, arguments: Arguments) -> str:
-    """Write the command that goes on with a run, with the data, files and screen of this one.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-    arguments : Arguments
-
-    Returns
-    -------
-    str, as a shell takes it
-    """
+    """Write the command that goes on with a run, with the data, files and screen of this one."""
     words = ["python", "-m", "lenet_np.train", "--resume", str(folder)]
     for name in ("data_dir", "save_every", "histograms_every", "threads"):
         value = getattr(arguments, name)
@@ -93,74 +69,45 @@ def resume_command(folder: Path, arguments: Arguments) -> str:
     return shlex.join(words)
 
 
-def _add_settings(parser: Parser) -> list[str]:
+#: What the flag of each of the `Settings` says of it.
+HELP = {
+    "epochs": "passes over the training images",
+    "batch_size": "images in a minibatch",
+    "learning_rate": "Adam's rate",
+    "loss": "zero-one: by Evolution Strategies; cross-entropy: the baseline",
+    "samples": "noise samples of each image, zero-one only",
+    "sigma": "standard deviation of the noise, zero-one only",
+    "route": "how the estimate enters the network, zero-one only",
+    "estimator": "how the gradient is estimated, zero-one only",
+    "objective": "descend the error probability, or minus the logarithm of the probability of "
+    "success, which keeps every class alive; zero-one only",
+    "seed": "decides weights, shuffles and noise",
+}
+
+
+def _add_settings(parser: Parser) -> None:
     """Add a flag for each of the `Settings`; those that are not named leave no value."""
     group = parser.add_argument_group("settings of the run")
-    defaults = Settings()
-    names = []
+    for name, default in asdict(Settings()).items():
+        shown = "5/55000 = 9.09e-05" if name == "learning_rate" else default
+        options: dict[str, Any] = {"choices": CHOICES.get(name)}
+        if name in RANGES:
+            kind = type(default)
+            options = {"type": partial(_number, kind), "metavar": "N" if kind is int else "X"}
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            help=f"{HELP[name]} (default: {shown})",
+            default=argparse.SUPPRESS,
+            **options,
+        )
 
-    def add(flag: str, help: str, **options: Any) -> None:
-        action = group.add_argument(flag, help=help, default=argparse.SUPPRESS, **options)
-        names.append(action.dest)
 
-    add(
-        "--epochs",
-        f"passes over the training images (default: {defaults.epochs})",
-        type=at_least(1),
-        metavar="N",
-    )
-    add(
-        "--batch-size",
-        f"images in a minibatch (default: {defaults.batch_size})",
-        type=at_least(1),
-        metavar="N",
-    )
-    add(
-        "--learning-rate",
-        "Adam's rate (default: 5/55000 = 9.09e-05)",
-        type=_number(1e-30, 1e30),
-        metavar="X",
-    )
-    add(
-        "--loss",
-        "zero-one: by Evolution Strategies; cross-entropy: the baseline (default: zero-one)",
-        choices=("zero-one", "cross-entropy"),
-    )
-    add(
-        "--samples",
-        f"noise samples of each image, zero-one only (default: {defaults.samples})",
-        type=at_least(1),
-        metavar="N",
-    )
-    add(
-        "--sigma",
-        f"standard deviation of the noise, zero-one only (default: {defaults.sigma})",
-        type=_number(1e-6, 1e6),  # beyond these, squares leave the range of float32
-        metavar="X",
-    )
-    add(
-        "--route",
-        f"how the estimate enters the network, zero-one only (default: {defaults.route})",
-        choices=tuple(ROUTES),
-    )
-    add(
-        "--estimator",
-        f"how the gradient is estimated, zero-one only (default: {defaults.estimator})",
-        choices=tuple(ESTIMATORS),
-    )
-    add(
-        "--objective",
-        "descend the error probability, or minus the logarithm of the probability of success, "
-        f"which keeps every class alive; zero-one only (default: {defaults.objective})",
-        choices=OBJECTIVES,
-    )
-    add(
-        "--seed",
-        f"decides weights, shuffles and noise (default: {defaults.seed})",
-        type=at_least(0),
-        metavar="N",
-    )
-    return names
+def _number(kind: type[float], text: str) -> float | str:
+    """Convert a number; what is none goes to the `Settings`, which say what they take."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 def _add_surroundings(parser: Parser) -> None:
@@ -220,18 +167,3 @@ def _add_surroundings(parser: Parser) -> None:
         action="store_true",
         help="say everything as JSON on stdout, an object a line; the rest goes to stderr",
     )
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(
-                f"takes a number from {least:g} to {most:g}, got {text!r}"
-            )
-        return value
-
-    return convert

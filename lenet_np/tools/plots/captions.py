@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
 
 from lenet_np.settings import Settings
@@ -33,7 +33,8 @@ def effective(settings: Settings) -> Settings:
     names = ["epochs"]
     if settings.loss == "cross-entropy":
         names += _OF_ZERO_ONE
-    return replace(settings, **{name: getattr(defaults, name) for name in names})
+    # Recorded: an old run may hold a pair of settings that new ones may not.
+    return Settings.recorded(asdict(settings) | {name: getattr(defaults, name) for name in names})
 
 
 def differing(settings: Sequence[Settings]) -> list[str]:

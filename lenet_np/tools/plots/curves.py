@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,9 @@ def group_by_settings(histories: Sequence[History]) -> tuple[list[Group], str]:
     found: dict[tuple[str, Settings], list[History]] = defaultdict(list)
     for history in histories:
         settings = effective(history.config.settings)
-        found[history.config.dataset, replace(settings, seed=0)].append(history)
+        found[history.config.dataset, Settings.recorded(asdict(settings) | {"seed": 0})].append(
+            history
+        )
     datasets = list(dict.fromkeys(dataset for dataset, _ in found))
     alike = [settings for _, settings in found]
     names = differing(alike)

@@ -38,19 +38,7 @@ class Checkpoint(NamedTuple):
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a file of that name is replaced in one move, or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.npz``; its folder is created.
-    checkpoint : Checkpoint
-
-    Raises
-    ------
-    WriteError
-        If the file cannot be written: no permission, a full disk.
-    """
+    """Write a checkpoint; a file of that name is replaced in one move, or not at all."""
     parameters, optimizer = checkpoint.state
     header = {
         "settings": asdict(checkpoint.settings),
@@ -71,23 +59,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path, network: Sequential) -> Checkpoint:
-    """Read a checkpoint and check that it belongs to this network.
+    """Read a checkpoint and check that it holds the parameters of this network.
 
-    Parameters
-    ----------
-    path : Path
-    network : Sequential
-        Says which parameters, and of which shapes, the file must hold.
-
-    Returns
-    -------
-    Checkpoint
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such file, it is damaged, of another program or format, or of another
-        network.
+    CheckpointError if there is no such file, it is damaged, of another program or format, or of
+    another network.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -103,10 +78,10 @@ def load(path: Path, network: Sequential) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint: expected {FORMAT!r}, found {found!r}")
     try:
         header = json.loads(str(arrays["header"]))
-        settings = Settings(**header["settings"])
+        settings = Settings.recorded(header["settings"])
         epoch, step, dataset = header["epoch"], header["adam_step"], check_name(header["dataset"])
         loss_sum, seconds = header["loss_sum"], header["seconds"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its header is damaged ({error})") from error
 
     expected = {name: value.shape for name, value in network.init(np.random.default_rng(0)).items()}
@@ -150,23 +125,10 @@ class Saved(NamedTuple):
 
 
 def load_network(path: Path, which: str | None = None) -> Saved:
-    """Load LeNet-5 with the weights of a checkpoint.
+    """Load LeNet-5 with the weights of a checkpoint, or of the ``last`` or ``best`` of a run.
 
-    Parameters
-    ----------
-    path : Path
-        The folder of a run, or a checkpoint.
-    which : str, optional
-        ``"last"`` or ``"best"`` of the run; the last by default.
-
-    Returns
-    -------
-    Saved
-
-    Raises
-    ------
-    RunFolderError, CheckpointError
-        If there is none, it is damaged or of another network, or its weights are not finite.
+    RunFolderError or CheckpointError if there is none, it is damaged or of another network, or its
+    weights are not finite.
     """
     file = checkpoint_file(path, which)
     network = lenet5()

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,23 +51,8 @@ class Config(NamedTuple):
 def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     """Make the folder of a new run, and never touch that of an older one.
 
-    Parameters
-    ----------
-    out : Path or None
-        The folder; None for a new one below ``runs``, named after date, data set and settings.
-    dataset : str
-    settings : Settings
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    RunExistsError
-        If the folder holds a run already.
-    RunFolderError
-        If it cannot be made.
+    Without a name it is a new one below ``runs``, named after date, data set and settings.
+    RunExistsError if it holds a run already, RunFolderError if it cannot be made.
     """
     try:
         if out is not None:
@@ -93,20 +78,17 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
         raise RunFolderError(f"cannot write in {where}: {error.strerror or error}") from error
 
 
+_SHORT = {"estimator": "", "route": "", "learning_rate": "lr", "samples": "n"}
+_SHORT |= {"sigma": "sigma", "batch_size": "batch"}
+
+
 def _described(settings: Settings) -> str:
     """Name the settings that are not the defaults, and the seed always."""
     kind = settings.loss
     if kind == "zero-one" and settings.objective != "error":
         kind = settings.objective
     words = [kind]
-    for name, short in (
-        ("estimator", ""),
-        ("route", ""),
-        ("learning_rate", "lr"),
-        ("samples", "n"),
-        ("sigma", "sigma"),
-        ("batch_size", "batch"),
-    ):
+    for name, short in _SHORT.items():
         value = getattr(settings, name)
         if value != getattr(Settings(), name):
             words.append(f"{short}{value:g}" if isinstance(value, float) else f"{short}{value}")
@@ -117,16 +99,8 @@ def _described(settings: Settings) -> str:
 def lock(folder: Path) -> Iterator[None]:
     """Keep every other process from writing in the folder of a run, for a while.
 
-    The system itself gives the lock back when the process ends, however it ends.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    RunFolderError
-        If another process has it, or the folder cannot be written.
+    The system itself gives the lock back when the process ends, however it ends. RunFolderError
+    if another process has it, or the folder cannot be written.
     """
     try:
         file = open(folder / LOCK, "ab")  # noqa: SIM115 (the lock lasts as long as it is open)
@@ -154,10 +128,7 @@ def lock(folder: Path) -> Iterator[None]:
 def remove_leftovers(folder: Path) -> None:
     """Remove the files that a process was writing when it was killed.
 
-    Parameters
-    ----------
-    folder : Path
-        Locked: the files of a living process must stay.
+    The folder must be locked: the files of a living process stay.
     """
     for name in (CONFIG, METRICS, HISTOGRAMS, LAST, BEST, SUMMARY):
         for leftover in folder.glob(f".{name}.*.part"):
@@ -166,16 +137,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def hashes(data: Dataset) -> dict[str, str]:
-    """Compute the SHA-256 of each split: of its pixels, then its labels.
-
-    Parameters
-    ----------
-    data : Dataset
-
-    Returns
-    -------
-    dict with the keys train, validation, test
-    """
+    """Compute the SHA-256 of each split: of its pixels, then its labels."""
     result = {}
     for name in ("train", "validation", "test"):
         split = getattr(data, name)
@@ -186,18 +148,7 @@ def hashes(data: Dataset) -> dict[str, str]:
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """Write what the run was started with.
-
-    Parameters
-    ----------
-    folder : Path
-    config : Config
-
-    Raises
-    ------
-    WriteError
-        If it cannot be written.
-    """
+    """Write what the run was started with."""
     write_json(
         folder / CONFIG,
         {
@@ -211,21 +162,7 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def read_config(folder: Path) -> Config:
-    """Read what a run was started with.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    Config
-
-    Raises
-    ------
-    RunFolderError
-        If the folder holds no run, or the file is damaged.
-    """
+    """Read what the run was started with; RunFolderError if there is no run, or it is damaged."""
     file = folder / CONFIG
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -236,20 +173,10 @@ def read_config(folder: Path) -> Config:
     try:
         if content.pop("format") != FORMAT:
             raise KeyError("format")
-        settings = content.pop("settings")
-        if set(settings) != {field.name for field in fields(Settings)}:
-            raise KeyError("settings")
-        for name, default in asdict(Settings()).items():
-            if type(settings[name]) is not type(default):
-                raise TypeError(f"{name} is {settings[name]!r}")
+        settings = Settings.recorded(content.pop("settings"))
         dataset, machine = content.pop("dataset"), dict(content.pop("machine"))
-        return Config(
-            Settings(**settings),
-            check_name(dataset["name"]),
-            dict(dataset["sha256"]),
-            machine,
-            content,
-        )
+        name, sha256 = check_name(dataset["name"]), dict(dataset["sha256"])
+        return Config(settings, name, sha256, machine, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
             f"{file} is damaged, or of another version of this program: {error}"
@@ -257,40 +184,15 @@ def read_config(folder: Path) -> Config:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file for people to read, whole or not at all.
-
-    Parameters
-    ----------
-    file : Path
-    content : dict
-
-    Raises
-    ------
-    WriteError
-        If it cannot be written.
-    """
+    """Write a JSON file for people to read, whole or not at all."""
     with write_atomically(file) as out:
         out.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def checkpoint_file(path: Path, which: str | None = None) -> Path:
-    """Find the checkpoint that a user means: a file itself, or one of a run's.
+    """Find the checkpoint that a user means: a file itself, or one of `CHECKPOINTS` of a folder.
 
-    Parameters
-    ----------
-    path : Path
-        A checkpoint, or the folder of a run.
-    which : str, optional
-        One of `CHECKPOINTS`, which a folder has; the last by default.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    RunFolderError
-        If there is no such file or folder, or the folder does not hold this checkpoint.
+    That is the last by default. RunFolderError if there is none.
     """
     if path.is_dir():
         file = path / CHECKPOINTS[which or "last"]

@@ -1,13 +1,14 @@
 """Histograms of every weight and every gradient, as compact records in one growing file.
 
-The file begins with a line of JSON that names the arrays. Records of equal size follow. A record
-that was cut off by a crash is not read, and the next one is written in its place.
+The file begins with a line of JSON that names the arrays. Records of equal size follow, each with
+a checksum. A record that was cut off by a crash is not read, and the next takes its place.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from lenet_np.ops import Parameters
 from lenet_np.tools.runs.folder import HISTOGRAMS, RunFolderError
 
 BINS = 64
-FORMAT = "lenet_np histograms 1"
+FORMAT = "lenet_np histograms 2"
+OLD_FORMAT = "lenet_np histograms 1"  # its records have no checksum
 KINDS = ("weights", "gradients")
 
 
@@ -36,68 +38,46 @@ class Histograms(NamedTuple):
 class Recorder:
     """Appends a record to the file now and then; one that cannot be written is kept for later.
 
-    Parameters
-    ----------
-    folder : Path
-    names : sequence of str
-        The arrays' names.
-    last_step : int
-        Records of later steps are cut off: a resumed run writes them again.
-
-    Raises
-    ------
-    RunFolderError
-        If the file is of another network, or damaged.
-    WriteError
-        If it cannot be written.
+    Records later than the last step are cut off: a resumed run writes them again. RunFolderError
+    if the file is of another network, or damaged; WriteError if it cannot be written.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], last_step: int) -> None:
         self._file = folder / HISTOGRAMS
         self._names = tuple(names)
-        self._type = _record_type(self._names)
-        if not self._file.exists() or last_step == 0:
-            with write_atomically(self._file) as file:
-                file.write(_header(self._names))
-        names_there, records, start = _read(self._file)
-        if names_there != self._names:
-            raise RunFolderError(f"{self._file} is of another network: it holds {names_there}")
-        kept = int((records["step"] <= last_step).sum())
-        self._end = start + kept * self._type.itemsize
+        self._header = content = _header(self._names)
+        if self._file.exists() and last_step > 0:
+            names_there, records = _read(self._file)
+            if names_there != self._names:
+                raise RunFolderError(f"{self._file} is of another network: it holds {names_there}")
+            kept = records[records["step"] <= last_step]
+            content += b"".join(_sealed(self._header, record) for record in kept)
+        with write_atomically(self._file) as file:
+            file.write(content)
+        self._end = len(content)
         self._unwritten: list[bytes] = []
 
     def append(self, step: int, weights: Parameters, gradients: Parameters) -> None:
-        """Take the histograms of all arrays, to be written by `flush`.
-
-        Parameters
-        ----------
-        step : int
-            Steps taken, counted from the start of the run.
-        weights, gradients : dicts of arrays
-            After the step, and what made it.
-        """
-        record = np.zeros((), self._type)
+        """Take the histograms of all arrays after a step, to be written by `flush`."""
+        record = np.zeros((), _record_type(self._names))
         record["step"] = step
         for kind, arrays in zip(KINDS, (weights, gradients), strict=True):
             for name in self._names:
                 record[kind][name] = _histogram(arrays[name])
-        self._unwritten.append(record.tobytes())
+        self._unwritten.append(_sealed(self._header, record))
 
     def flush(self) -> None:
         """Write the records that are not in the file yet, and force them to the disk.
 
-        Raises
-        ------
-        OSError
-            If they cannot be written; the next call then writes in the same place.
+        OSError if they cannot be written; the next call then writes in the same place.
         """
         if not self._unwritten:
             return
         content = b"".join(self._unwritten)
         with open(self._file, "r+b") as file:
+            file.truncate(self._end)
             file.seek(self._end)
             file.write(content)
-            file.truncate()
             file.flush()
             os.fsync(file.fileno())
         self._end += len(content)
@@ -105,22 +85,11 @@ class Recorder:
 
 
 def read_histograms(folder: Path) -> dict[str, Histograms]:
-    """Read the histograms of a run.
+    """Read the histograms of a run: of its ``"weights"`` and ``"gradients"``.
 
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    dict with the keys ``"weights"`` and ``"gradients"``
-
-    Raises
-    ------
-    RunFolderError
-        If there are none, or the file is damaged.
+    RunFolderError if there are none, or the file is damaged.
     """
-    names, records, _ = _read(folder / HISTOGRAMS)
+    names, records = _read(folder / HISTOGRAMS)
     return {
         kind: Histograms(
             records["step"].astype(np.int64),
@@ -142,6 +111,12 @@ def _header(names: Sequence[str]) -> bytes:
     return (json.dumps({"format": FORMAT, "bins": BINS, "names": list(names)}) + "\n").encode()
 
 
+def _sealed(header: bytes, record: NDArray[Any]) -> bytes:
+    """Add the CRC-32 of the header and the record: neither can change unseen."""
+    content = record.tobytes()
+    return content + zlib.crc32(content, zlib.crc32(header)).to_bytes(4, "little")
+
+
 def _histogram(values: NDArray[Any]) -> tuple[float, float, NDArray[np.int64]]:
     low, high = float(values.min()), float(values.max())
     # In float64: the bins of a range near the ends of float32 would overflow.
@@ -149,13 +124,12 @@ def _histogram(values: NDArray[Any]) -> tuple[float, float, NDArray[np.int64]]:
     return low, high, counts
 
 
-def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any], int]:
-    """Read (names, whole records, where the first one starts)."""
+def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
+    """Read the names and the whole records, and check them."""
     try:
-        content = file.read_bytes()
-        header, newline, body = content.partition(b"\n")
+        header, newline, body = file.read_bytes().partition(b"\n")
         description = json.loads(header)
-        if description["format"] != FORMAT or description["bins"] != BINS or not newline:
+        if description["format"] not in (FORMAT, OLD_FORMAT) or description["bins"] != BINS:
             raise ValueError("another format")
         names = tuple(map(str, description["names"]))
         record_type = _record_type(names)
@@ -163,5 +137,24 @@ def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any], int]:
         raise RunFolderError(f"no histograms: {file}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{file} is damaged: {error}") from error
-    whole = len(body) // record_type.itemsize
-    return names, np.frombuffer(body, record_type, whole), len(header) + 1
+    size, sealed = record_type.itemsize, description["format"] == FORMAT
+    whole = size + (4 if sealed else 0)
+    # What is shorter at the end was cut off by a crash, or is being written just now.
+    pieces = [body[start : start + whole] for start in range(0, len(body) - whole + 1, whole)]
+    records = np.frombuffer(b"".join(piece[:size] for piece in pieces), record_type)
+    right = _plausible(records, names)
+    for number, piece in enumerate(pieces):
+        if not right[number] or (sealed and piece != _sealed(header + newline, records[number])):
+            raise RunFolderError(f"{file} is damaged: record {number + 1} of {len(pieces)}")
+    return names, records
+
+
+def _plausible(records: NDArray[Any], names: Sequence[str]) -> NDArray[np.bool]:
+    """Say of each record whether it can be one: all that the old format allows to check. (R,)"""
+    right = np.diff(records["step"], prepend=0) > 0
+    for kind in KINDS:
+        for name in names:
+            low, high, counts = (records[kind][name][part] for part in ("low", "high", "counts"))
+            total = counts.sum(axis=1)
+            right &= (-np.inf < low) & (low <= high) & (high < np.inf) & (total == total[:1])
+    return right

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES
 from lenet_np.tools.runs.folder import METRICS, Config, RunFolderError, read_config
-from lenet_np.tools.runs.table import COLUMNS, read_table
+from lenet_np.tools.runs.table import ANSWERS, COLUMNS, Row, read_table
 
 Float64 = NDArray[np.float64]
 
@@ -35,29 +34,33 @@ class History(NamedTuple):
 def read_history(folder: Path) -> History:
     """Read the settings and the table of a run; it may still be in progress.
 
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    History
-
-    Raises
-    ------
-    RunFolderError
-        If the folder holds no run, no epoch is complete, or a file is damaged.
+    RunFolderError if the folder holds no run, no epoch is complete, or a file is damaged.
     """
-    config, file = read_config(folder), folder / METRICS
+    config, rows = read_config(folder), read_rows(folder)
+    if not rows:
+        raise RunFolderError(f"no epoch of {folder} is complete yet")
+    return History(
+        config, {name: np.array([_number(row, name) for row in rows]) for name in COLUMNS}
+    )
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Read the table of a run, and check it; RunFolderError if it is damaged."""
+    file = folder / METRICS
     try:
         rows = read_table(file)
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in COLUMNS}
+        numbers = [[_number(row, name) for name in COLUMNS] for row in rows]
     except OSError as error:
         raise RunFolderError(f"cannot read {file}: {error.strerror or error}") from error
     except KeyError as error:
         raise RunFolderError(f"{file} is damaged: it has no column {error}") from error
-    except (TypeError, ValueError, csv.Error) as error:
+    except (ValueError, TypeError) as error:  # no number, no cell
         raise RunFolderError(f"{file} is damaged: {error}") from error
-    if not rows:
-        raise RunFolderError(f"no epoch of {folder} is complete yet")
-    return History(config, columns)
+    if [row[0] for row in numbers] != list(range(1, len(rows) + 1)):
+        raise RunFolderError(f"{file} is damaged: its epochs are not 1 to {len(rows)}")
+    return rows
+
+
+def _number(row: Row, name: str) -> float:
+    """Read a cell; the first version had no column of answers, and going on leaves it empty."""
+    return float(row.get(name) or "nan") if name in ANSWERS else float(row[name])

@@ -16,12 +16,8 @@ BAR_CELLS = 20
 class Screen:
     """Where the words of a run go.
 
-    Parameters
-    ----------
-    quiet : bool
-        Only results, warnings and errors are shown.
-    json : bool
-        Stdout belongs to JSON lines; words for people go to stderr.
+    If ``quiet``, only results, warnings and errors are shown. If ``json``, stdout belongs to JSON
+    lines, and words for people go to stderr.
     """
 
     def __init__(self, quiet: bool = False, json: bool = False) -> None:
@@ -42,16 +38,8 @@ class Screen:
 class ProgressBar:
     """One line on the terminal: how far the run has come, how fast it is, how long it will take.
 
-    Where stderr is no terminal it does nothing. It is plain ASCII, without colours.
-
-    Parameters
-    ----------
-    live : bool
-        Whether to draw at all.
-    epochs : int
-        Of the whole run.
-    steps_left : int
-    batch_size : int
+    Unless ``live``, as where stderr is no terminal, it does nothing. It is plain ASCII, without
+    colours.
     """
 
     def __init__(self, live: bool, epochs: int, steps_left: int, batch_size: int) -> None:
@@ -71,12 +59,7 @@ class ProgressBar:
         self.clear()
 
     def step(self, epoch: int, step: int, steps_per_epoch: int) -> None:
-        """Count a step, and redraw the bar now and then.
-
-        Parameters
-        ----------
-        epoch, step, steps_per_epoch : int
-        """
+        """Count a step, and redraw the bar now and then."""
         self._done += 1
         now = time.monotonic()
         if not self._live or now - self._drawn < REFRESH_SECONDS:

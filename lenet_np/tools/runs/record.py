@@ -7,14 +7,18 @@ cuts off what is later, and writes it again.
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 from lenet_np.diagnostics import Diagnostics
 from lenet_np.evaluate import Evaluation
 from lenet_np.loop import State, StepMetrics
 from lenet_np.tools.runs.checkpoint import Checkpoint, save
-from lenet_np.tools.runs.events import Events
 from lenet_np.tools.runs.folder import BEST, EVENTS, HISTOGRAMS, LAST, METRICS
 from lenet_np.tools.runs.histograms import Recorder
 from lenet_np.tools.runs.start import Run
@@ -27,37 +31,24 @@ SAVE_SECONDS = 30.0
 class Record:
     """Keeps a run's folder up to date. A file that cannot be written is tried again later.
 
-    Parameters
-    ----------
-    run : Run
-        Its rows grow.
-    events : Events
-    warn : function of a str
-        Told when a file cannot be written.
-    save_every : int, optional
-        Steps between saved states within an epoch; by default `SAVE_SECONDS` pass.
-    histograms_every : int, optional
-        Steps between histograms; 0 for none, by default an epoch's.
-    tensorboard : TensorBoard, optional
-
-    Raises
-    ------
-    RunFolderError, DataError
-        If the histograms cannot be opened.
+    ``warn`` is told when a file cannot be written, ``listener`` each event as a line of JSON.
+    Within an epoch the state is saved every so many steps, by default when `SAVE_SECONDS` have
+    passed; histograms are taken every so many steps, by default once an epoch, and never for 0.
+    RunFolderError or WriteError if the histograms cannot be opened.
     """
 
     def __init__(
         self,
         run: Run,
-        events: Events,
         warn: Callable[[str], None],
+        listener: Callable[[str], None] | None = None,
         save_every: int | None = None,
         histograms_every: int | None = None,
         tensorboard: TensorBoard | None = None,
     ) -> None:
         self._run = run
-        self._events = events
         self._warn = warn
+        self._listener = listener
         self._save_every = save_every
         self._histograms_every = histograms_every
         self._tensorboard = tensorboard
@@ -74,13 +65,7 @@ class Record:
         self.saved_step = optimizer.step
 
     def after_step(self, state: State, metrics: StepMetrics) -> None:
-        """Count a step, and record histograms when it is time.
-
-        Parameters
-        ----------
-        state : State
-        metrics : StepMetrics
-        """
+        """Count a step, and record histograms when it is time."""
         self._loss_sum += metrics.loss
         step = state.optimizer.step
         every = self._histograms_every
@@ -96,23 +81,9 @@ class Record:
     def after_epoch(
         self, state: State, metrics: StepMetrics, validation: Evaluation, health: Diagnostics
     ) -> None:
-        """Add the row of an epoch; it is on the disk with the next `save`.
-
-        Parameters
-        ----------
-        state : State
-        metrics : StepMetrics
-            Of the epoch's last step.
-        validation : Evaluation
-        health : Diagnostics
-        """
-        row = metrics_row(
-            metrics.epoch,
-            self._loss_sum / metrics.steps_per_epoch,
-            validation,
-            health,
-            self._seconds(),
-        )
+        """Add the row of an epoch, after its last step; the next `save` writes it to the disk."""
+        loss = self._loss_sum / metrics.steps_per_epoch
+        row = metrics_row(metrics.epoch, loss, validation, health, self._seconds())
         self._run.rows.append(row)
         accuracy = float(row["validation_accuracy"])
         if accuracy > self._best:
@@ -129,31 +100,15 @@ class Record:
         self._since = time.monotonic()
 
     def save_is_due(self, step: int) -> bool:
-        """Say whether it is time to save within an epoch.
-
-        Parameters
-        ----------
-        step : int
-            Steps taken since the start of the run.
-
-        Returns
-        -------
-        bool
-        """
+        """Say whether it is time to save within an epoch, so many steps after the run's start."""
         if self._save_every is not None:
             return step % self._save_every == 0
         return time.monotonic() - self._saved_at >= SAVE_SECONDS
 
-    def save(self, state: State) -> bool:
+    def save(self, state: State) -> None:
         """Save the state, and before it all that it stands for.
 
-        Parameters
-        ----------
-        state : State
-
-        Returns
-        -------
-        bool : whether it is on the disk. If not, the last saved state is as it was.
+        Then `saved_step` is the state's; if it is not, the state saved before is as it was.
         """
         run = self._run
 
@@ -168,22 +123,26 @@ class Record:
 
         self._saved_at = time.monotonic()
         self._attempt(HISTOGRAMS, self._histograms.flush)
-        return self._attempt(LAST, write)
+        self._attempt(LAST, write)
 
     def event(self, name: str, **content: object) -> None:
-        """Append an event; if that fails, the run goes on.
+        """Append an event of what JSON can hold; if that fails, the run goes on.
 
-        Parameters
-        ----------
-        name : str
-        content : what JSON can hold
+        A number that JSON cannot hold, NaN or infinity, becomes null.
         """
-        self._attempt(EVENTS, lambda: self._events.write(name, **content))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        for key, value in content.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                content[key] = None
+        line = json.dumps({"event": name, "time": now, **content}, allow_nan=False)
+        if self._listener is not None:
+            self._listener(line)
+        self._attempt(EVENTS, lambda: append_line(self._run.folder / EVENTS, line))
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._since
 
-    def _attempt(self, what: str, write: Callable[[], None]) -> bool:
+    def _attempt(self, what: str, write: Callable[[], None]) -> None:
         """Write; say once that it fails, and once that it works again."""
         try:
             write()
@@ -193,8 +152,20 @@ class Record:
                 strerror = getattr(error, "strerror", None)  # a WriteError says all by itself
                 reason = f"{what}: {strerror}" if strerror else error
                 self._warn(f"{reason}; training goes on, and it is tried again")
-            return False
+            return
         if what in self._failing:
             self._failing.remove(what)
             self._warn(f"{what} is written again")
-        return True
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file that only grows, and force it to the disk."""
+    with open(path, "a+b") as file:
+        # A crash or a full disk may have left half a line: the new one starts on its own.
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())

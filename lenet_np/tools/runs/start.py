@@ -7,16 +7,17 @@ import subprocess
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import scipy
+
 import lenet_np
 from lenet_np.data import DataError, Dataset, load_dataset
-from lenet_np.data.files import WriteError
 from lenet_np.layers import Sequential
 from lenet_np.loop import initial_state
-from lenet_np.settings import Settings
+from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import cores
 from lenet_np.tools.cli.machine import blas, processor
 from lenet_np.tools.cli.screen import complain
@@ -34,7 +35,8 @@ from lenet_np.tools.runs.folder import (
     remove_leftovers,
     write_config,
 )
-from lenet_np.tools.runs.table import COLUMNS, Row, read_table, write_table
+from lenet_np.tools.runs.history import read_rows
+from lenet_np.tools.runs.table import COLUMNS, Row, write_table
 
 
 class UsageError(ValueError):
@@ -51,32 +53,20 @@ class Run(NamedTuple):
     rows: list[Row]  # of the completed epochs
     notes: list[str]  # what the user should know before it goes on
 
+    @property
+    def all_steps(self) -> int:
+        """Steps from the run's start to its end."""
+        return self.settings.epochs * self.settings.steps_per_epoch(len(self.data.train))
+
 
 def start(
     folder: Path, data: Dataset, settings: Settings, network: Sequential, words: list[str]
 ) -> Run:
-    """Begin a new run, and leave in its folder what it was started with.
+    """Begin a new run with a command line, and leave in its folder what it was started with.
 
-    Parameters
-    ----------
-    folder : Path
-        As `lenet_np.tools.runs.folder.create` makes it, and locked.
-    data : Dataset
-    settings : Settings
-    network : Sequential
-    words : list of str
-        The command line.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    RunExistsError
-        If another process has put a run there meanwhile.
-    WriteError
-        If the folder cannot hold the files: found now, not after the work.
+    The folder is as `lenet_np.tools.runs.folder.create` makes it, and locked. RunExistsError if
+    another process has put a run there meanwhile; WriteError if it cannot hold the files, which is
+    found now and not after the work.
     """
     if (folder / LAST).exists():
         raise RunExistsError(f"{folder} holds a run already ({LAST}): name another folder")
@@ -102,44 +92,34 @@ def resume(
 ) -> Run:
     """Take a run up again where it was last saved, if nothing that decides its steps has changed.
 
-    Parameters
-    ----------
-    folder : Path
-        Locked.
-    network : Sequential
-    given : dict
-        Settings that were named. They must be the run's; only the epochs may be more.
-    dataset, data_dir
-        As for `lenet_np.data.load_dataset`; a data set that is named must be the run's.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    UsageError
-        If a setting or the data set that was named is not the run's.
-    RunFolderError, CheckpointError
-        If a file is missing, damaged or cannot be written.
-    DataError
-        If the run's data cannot be had, or are others now.
+    The folder is locked. ``given`` are settings that were named: they must be the run's, only the
+    epochs may be more. So must the data set be; it is looked for as by
+    `lenet_np.data.load_dataset`. UsageError if they are others; RunFolderError or CheckpointError
+    if a file is missing or damaged, WriteError if it cannot be written; DataError if the run's
+    data cannot be had, or are others now.
     """
     remove_leftovers(folder)
     config = read_config(folder)
-    settings = _same_settings(config.settings, given)
+    try:
+        settings = replace(config.settings, epochs=_same_epochs(config.settings, given))
+    except SettingError as error:  # a pair that an older version allowed
+        raise RunFolderError(f"{folder} can be read, but not gone on with: {error}") from error
     if dataset not in (None, "auto", config.dataset):
         raise UsageError(f"--dataset: the run was started on {config.dataset}, got {dataset}")
     checkpoint = _load_last(folder, network)
-    if (
-        replace(checkpoint.settings, epochs=1) != replace(config.settings, epochs=1)
-        or checkpoint.dataset != config.dataset
-    ):
+    started, saved = (
+        asdict(one.settings) | {"epochs": 0, "data set": one.dataset}
+        for one in (config, checkpoint)
+    )
+    if difference := _differences(started, saved):
+        raise RunFolderError(f"{folder / LAST} is of another run than config.json: {difference}")
+    # Those of later epochs are measured again.
+    rows = read_rows(folder)[: checkpoint.epoch]
+    if len(rows) < checkpoint.epoch:
         raise RunFolderError(
-            f"{folder / LAST} is of another run than config.json: "
-            f"{_differences(asdict(config.settings), asdict(checkpoint.settings)) or 'data set'}"
+            f"{folder / METRICS} is damaged: it holds {len(rows)} epochs, "
+            f"{LAST} is of epoch {checkpoint.epoch}"
         )
-    rows = _load_rows(folder, checkpoint.epoch)
     notes = _check_best(folder, network, checkpoint.epoch)
     data = load_dataset(config.dataset, data_dir, complain)
     changed = [name for name, value in hashes(data).items() if config.sha256.get(name) != value]
@@ -151,23 +131,21 @@ def resume(
     if difference := _differences(_decisive(config.machine), _decisive(_machine())):
         notes.append(f"not as at the start, so the last bits may differ: {difference}")
     if settings != config.settings:
-        try:
-            with suppress(OSError):
-                (folder / SUMMARY).unlink(missing_ok=True)  # of fewer epochs
-            write_config(folder, config._replace(settings=settings))
-        except WriteError as error:
-            raise RunFolderError(str(error)) from error
+        with suppress(OSError):
+            (folder / SUMMARY).unlink(missing_ok=True)  # of fewer epochs
+        write_config(folder, config._replace(settings=settings))
     return Run(folder, settings, data, checkpoint, rows, notes)
 
 
-def _same_settings(before: Settings, given: dict[str, Any]) -> Settings:
+def _same_epochs(before: Settings, given: dict[str, Any]) -> Any:
+    """Refuse other settings than the run's, and give the epochs, which may be more."""
     for name, value in given.items():
         old, flag = getattr(before, name), f"--{name.replace('_', '-')}"
         if name == "epochs" and value < old:
             raise UsageError(f"{flag}: the run was started for {old} epochs, takes {old} or more")
         if name != "epochs" and value != old:
             raise UsageError(f"{flag}: the run was started with {old}, got {value}")
-    return replace(before, epochs=given.get("epochs", before.epochs))
+    return given.get("epochs", before.epochs)
 
 
 def _load_last(folder: Path, network: Sequential) -> Checkpoint:
@@ -181,21 +159,6 @@ def _load_last(folder: Path, network: Sequential) -> Checkpoint:
         raise CheckpointError(
             f"{error}. {BEST} is whole: to go on from epoch {epoch}, copy it to {LAST}"
         ) from None
-
-
-def _load_rows(folder: Path, epochs: int) -> list[Row]:
-    """Read the rows of the completed epochs; those of later ones are measured again."""
-    file = folder / METRICS
-    try:
-        rows = read_table(file)[:epochs]
-        numbers = [[float(row[column]) for column in COLUMNS] for row in rows]
-    except OSError as error:
-        raise RunFolderError(f"cannot read {file}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError) as error:  # no number, no cell, no column
-        raise RunFolderError(f"{file} is damaged: {error}") from error
-    if [row[0] for row in numbers] != list(range(1, epochs + 1)):
-        raise RunFolderError(f"{file} is damaged: it should hold the epochs 1 to {epochs}")
-    return rows
 
 
 def _check_best(folder: Path, network: Sequential, epochs: int) -> list[str]:
@@ -230,7 +193,8 @@ def _machine() -> dict[str, Any]:
         "cores": cores(),
         "blas": blas(),
         "lenet_np": lenet_np.__version__,
-        **{name: _version(name) for name in ("numpy", "scipy")},
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
     }
 
 
@@ -239,13 +203,6 @@ def _decisive(machine: dict[str, Any]) -> dict[str, Any]:
     names = ("system", "processor", "lenet_np", "numpy", "scipy")
     blas_name = str(machine.get("blas")).partition(",")[0]
     return {name: machine.get(name) for name in names} | {"blas": blas_name}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

@@ -12,6 +12,7 @@ from lenet_np.diagnostics import Diagnostics
 from lenet_np.evaluate import Evaluation
 
 RECALLS = tuple(f"recall_{k}" for k in range(CLASSES))
+ANSWERS = tuple(f"answers_{k}" for k in range(CLASSES))
 SIGNALS = ("signal_to_noise", "cosine", "signal_share")
 DEAD_UNITS = tuple(f"dead_{name}" for name in ("relu1", "relu2", "relu3", "relu4"))
 DIAGNOSTICS = (
@@ -21,26 +22,20 @@ DIAGNOSTICS = (
     *DEAD_UNITS,
 )
 #: Of each epoch. The last is the only one that another run with the same settings may differ in.
-COLUMNS = ("epoch", "train_loss", "validation_accuracy", *RECALLS, *DIAGNOSTICS, "seconds")
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "validation_accuracy",
+    *RECALLS,
+    *ANSWERS,
+    *DIAGNOSTICS,
+    "seconds",
+)
 Row = dict[str, str]
 
 
 def read_table(file: Path) -> list[Row]:
-    """Read a table; an empty list if there is none.
-
-    Parameters
-    ----------
-    file : Path
-
-    Returns
-    -------
-    list of dict
-
-    Raises
-    ------
-    ValueError
-        If it is no text, or no table.
-    """
+    """Read a table; an empty list if there is none. ValueError if it is no text, or no table."""
     if not file.exists():
         return []
     with open(file, newline="", encoding="utf-8") as lines:
@@ -51,19 +46,7 @@ def read_table(file: Path) -> list[Row]:
 
 
 def write_table(file: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Write a table, whole or not at all.
-
-    Parameters
-    ----------
-    file : Path
-    columns : sequence of str
-    rows : sequence of dict
-
-    Raises
-    ------
-    WriteError
-        If it cannot be written.
-    """
+    """Write a table, whole or not at all."""
     text = [",".join(columns)]
     text += [",".join(row.get(column, "") for column in columns) for row in rows]
     with write_atomically(file) as out:
@@ -73,26 +56,15 @@ def write_table(file: Path, columns: Sequence[str], rows: Sequence[Row]) -> None
 def metrics_row(
     epoch: int, train_loss: float, evaluation: Evaluation, diagnostics: Diagnostics, seconds: float
 ) -> Row:
-    """Write what was measured in an epoch as a row of ``metrics.csv``.
+    """Write what was measured in an epoch as a row with the `COLUMNS`.
 
-    Parameters
-    ----------
-    epoch : int
-    train_loss : float
-        Mean over the epoch's steps.
-    evaluation : Evaluation
-        Of the validation set.
-    diagnostics : Diagnostics
-    seconds : float
-        The time that its steps took.
-
-    Returns
-    -------
-    dict with the keys `COLUMNS`
+    The loss is the mean over the epoch's steps, the evaluation that of the validation set, and the
+    seconds are those of the steps.
     """
     margin, gradient_norm, *signal, dead_units = diagnostics
+    answers = evaluation.predicted / evaluation.confusion.sum()
     numbers = (
-        *(train_loss, evaluation.accuracy, *evaluation.recall),
+        *(train_loss, evaluation.accuracy, *evaluation.recall, *answers),
         *(*margin, *gradient_norm, *signal, *dead_units.values()),
     )
     cells = (str(epoch), *(f"{number:.6g}" for number in numbers), f"{seconds:.3f}")

@@ -36,12 +36,8 @@ def require_tensorboard() -> None:
 class TensorBoard:
     """Writes scalars, histograms and the first layer's filters, as the notebook did.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the run; the event files go to ``tensorboard`` in it.
-    step : int
-        What an interrupted run wrote after this step is hidden.
+    The event files go to ``tensorboard`` in the run's folder. What an interrupted run wrote after
+    the given step is hidden.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -52,15 +48,7 @@ class TensorBoard:
     def histograms(self, step: int, weights: Parameters, gradients: Parameters) -> None:
         """Write a histogram of each array.
 
-        Parameters
-        ----------
-        step : int
-        weights, gradients : dicts of arrays
-
-        Raises
-        ------
-        TensorBoardError
-            If they cannot be written; the next call starts a new file.
+        TensorBoardError if they cannot be written; the next call starts a new file.
         """
         self._write(
             step,
@@ -73,20 +61,7 @@ class TensorBoard:
         )
 
     def epoch(self, step: int, row: Row, weights: Parameters) -> None:
-        """Write what was measured in an epoch, and the filters as an image.
-
-        Parameters
-        ----------
-        step : int
-        row : dict
-            Of ``metrics.csv``.
-        weights : dict of arrays
-
-        Raises
-        ------
-        TensorBoardError
-            As for `histograms`.
-        """
+        """Write a row of ``metrics.csv``, and the filters as an image; errors as `histograms`."""
         scalars = []
         for name, text in row.items():
             group = name.rstrip("0123456789").rstrip("_") if name[-1].isdigit() else "epoch"
@@ -135,13 +110,7 @@ class TensorBoard:
 def filter_strip(weight: Array) -> Array:
     """Lay the filters of the first layer side by side as a grey picture, zero in the middle.
 
-    Parameters
-    ----------
-    weight : (F, 1, KH, KW)
-
-    Returns
-    -------
-    (1, 8 KH, F (8 KW + 8)) float32 in [0, 1], each weight a square of 8 x 8 pixels
+    (F, 1, KH, KW) become (1, 8 KH, F (8 KW + 8)) in [0, 1], each weight a square of 8 x 8 pixels.
     """
     scale = max(float(np.abs(weight).max()), 1e-12)
     grey = 0.5 + 0.5 * weight[:, 0] / scale

@@ -1,21 +1,27 @@
-"""One run of a study, epoch by epoch, so that it can be stopped at any time and taken up again."""
+"""One run of a study, in the folder of a run: it can be stopped at any time and taken up again."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import threading
-from dataclasses import fields
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 
-from lenet_np.data import load_dataset
-from lenet_np.evaluate import evaluate
+from lenet_np.data import CLASSES, load_dataset
 from lenet_np.lenet import lenet5
-from lenet_np.loop import initial_state, train
 from lenet_np.settings import Settings
 from lenet_np.tools.cli.machine import keep_freed_memory
-from lenet_np.tools.runs.checkpoint import Checkpoint, CheckpointError, load, save
-from lenet_np.tools.runs.table import RECALLS, Row, read_table, write_table
+from lenet_np.tools.cli.screen import complain
+from lenet_np.tools.runs.folder import LAST, SUMMARY, lock, read_config, write_json
+from lenet_np.tools.runs.history import read_rows
+from lenet_np.tools.runs.record import Record
+from lenet_np.tools.runs.start import resume, start
+from lenet_np.tools.runs.table import RECALLS, Row
+from lenet_np.tools.runs.training import read_test_set, take_steps
 
 SETTINGS = tuple(field.name for field in fields(Settings))
 MEASURED = (
@@ -28,78 +34,56 @@ MEASURED = (
 )
 
 
-def run(
-    name: str, settings: Settings, folder: Path, dataset: str, data_dir: Path | None
-) -> list[Row]:
+def run(settings: Settings, home: Path, dataset: str, data_dir: Path | None) -> list[Row]:
     """Train to the last epoch of the settings, from where an earlier call came to.
 
-    Parameters
-    ----------
-    name : str
-        The files are named after it.
-    settings : Settings
-    folder : Path
-    dataset : "mnist" or "synthetic"
-    data_dir : Path or None
-        See `lenet_np.data.load_dataset`.
-
-    Returns
-    -------
-    list of dict, a row for each epoch; also in ``folder/NAME.csv``.
-
-    Raises
-    ------
-    DataError
-        If the data cannot be had, or the files not be written.
+    The run is kept in its folder ``home``; see `study_rows` for the result. The data set, "mnist"
+    or "synthetic", is looked for as by `lenet_np.data.load_dataset`.
     """
-    table, checkpoint_file = folder / f"{name}.csv", folder / f"{name}.npz"
-    rows = read_table(table)
-    if len(rows) > settings.epochs or (
-        len(rows) == settings.epochs and rows[-1].get("test_accuracy")
-    ):
+    rows = study_rows(home)[: settings.epochs + 1]
+    if len(rows) > settings.epochs or (len(rows) == settings.epochs and rows[-1]["test_accuracy"]):
         return rows[: settings.epochs]
     keep_freed_memory()
-    data, network = load_dataset(dataset, data_dir), lenet5()
-    start = initial_state(network, settings)
-    try:
-        checkpoint = load(checkpoint_file, network)
-        if checkpoint.epoch <= len(rows):
-            start, rows = checkpoint.state, rows[: checkpoint.epoch]
+    network = lenet5()
+    home.mkdir(parents=True, exist_ok=True)
+    with lock(home):
+        if (home / LAST).exists():
+            # The run may have been started for more epochs, of which these are the first.
+            epochs = max(settings.epochs, read_config(home).settings.epochs)
+            whole = resume(home, network, asdict(settings) | {"epochs": epochs}, dataset, data_dir)
         else:
-            rows = []
-    except CheckpointError:
-        rows = []  # nothing to go on from
-    losses: list[float] = []
-    for state, metrics in train(network, data.train, settings, start, threads=1):
-        losses.append(metrics.loss)
-        if metrics.step < metrics.steps_per_epoch:
-            continue
-        validation = evaluate(network, state.parameters, data.validation, threads=1)
-        row = {
-            "epoch": str(metrics.epoch),
-            "train_loss": f"{sum(losses) / len(losses):.6g}",
-            "validation_accuracy": f"{validation.accuracy:.6g}",
-            "test_accuracy": "",
-            "dead_classes": " ".join(map(str, validation.dead_classes())),
-            **{f"recall_{k}": f"{recall:.6g}" for k, recall in enumerate(validation.recall)},
-        }
-        if metrics.epoch == settings.epochs:
-            test = evaluate(network, state.parameters, data.test, threads=1)
-            row["test_accuracy"] = f"{test.accuracy:.6g}"
-        rows.append(row)
-        losses.clear()
-        # The table first: a checkpoint never stands for an epoch that the table does not have.
-        write_table(table, MEASURED, rows)
-        save(checkpoint_file, Checkpoint(state, settings, metrics.epoch, data.name))
+            words = ["python", "-m", "lenet_np", "study"]
+            whole = start(home, load_dataset(dataset, data_dir), settings, network, words)
+        part = whole._replace(settings=settings)
+        record = Record(part, complain)
+        steps = deque(take_steps(part, network, record, threads=1), maxlen=1)
+        state = steps[0][0] if steps else part.checkpoint.state
+        if state.optimizer.step == part.all_steps:
+            write_json(home / SUMMARY, read_test_set(part, network, state, record, threads=1)[1])
+    return study_rows(home)[: settings.epochs]
+
+
+def study_rows(home: Path) -> list[Row]:
+    """Read what a run has measured, a row for each epoch with the columns `MEASURED`."""
+    rows = []
+    for row in read_rows(home):
+        dead = [str(k) for k in range(CLASSES) if float(row[f"answers_{k}"]) == 0]
+        more = {"test_accuracy": "", "dead_classes": " ".join(dead)}
+        rows.append({name: (row | more)[name] for name in MEASURED})
+    with suppress(FileNotFoundError):
+        summary = json.loads((home / SUMMARY).read_text(encoding="utf-8"))
+        for row in rows:
+            if row["epoch"] == str(summary["epochs"]):
+                row["test_accuracy"] = f"{summary['test_accuracy']:.6g}"
     return rows
 
 
 def run_in_background(
-    name: str, settings: Settings, folder: Path, dataset: str, data_dir: Path | None
+    settings: Settings, home: Path, dataset: str, data_dir: Path | None
 ) -> list[Row]:
     """Do `run` in a process of its own, which ends when the one that started it is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return run(name, settings, folder, dataset, data_dir)
+    return run(settings, home, dataset, data_dir)
 
 
 def _end_with_parent() -> None:
