@@ -79,7 +79,7 @@ def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sig
     not finite. ValueError if it does not give (n, N) numbers, and as `perturb` does.
     """
     values = loss(perturb(logits, noise, sigma), labels[:, np.newaxis])
-    return _checked(values, noise.shape[1:], logits, "n, N")
+    return nan_where_not_finite(logits, check_losses(values, noise.shape[1:], logits, "n, N"))
 
 
 def perturb(logits: Array, noise: Array, sigma: float) -> Array:
@@ -100,8 +100,11 @@ def perturb(logits: Array, noise: Array, sigma: float) -> Array:
     return perturbed
 
 
-def _checked(values: Any, shape: tuple[int, ...], logits: Array, axes: str) -> Array:
-    """Check what a loss has given: a wrong shape would be a wrong gradient in silence."""
+def check_losses(values: Any, shape: tuple[int, ...], logits: Array, axes: str) -> Array:
+    """Check what a loss has given, and give it the dtype of the logits.
+
+    A wrong shape would be a wrong gradient in silence: ValueError.
+    """
     is_array = isinstance(values, np.ndarray | np.generic)
     if not is_array or values.shape != shape or values.dtype.kind not in "biuf":
         found = f"shape {values.shape} in {values.dtype}" if is_array else type(values).__name__
@@ -109,7 +112,8 @@ def _checked(values: Any, shape: tuple[int, ...], logits: Array, axes: str) -> A
             f"the loss must give numbers of shape ({axes}) = {shape}, one for each sample and "
             f"example; it gave {found}"
         )
-    return nan_where_not_finite(logits, values.astype(logits.dtype, copy=False))
+    losses: Array = values.astype(logits.dtype, copy=False)
+    return losses
 
 
 def nan_where_not_finite(logits: Array, values: Array) -> Array:
@@ -167,13 +171,16 @@ def estimate_gradient_one_by_one(
         if eps.shape != logits.shape:
             raise ValueError(f"each sample must have shape {logits.shape}, got {eps.shape}")
         _check_dtype(eps, logits)
-        value = _checked(loss(logits + eps * scale, labels), logits.shape[1:], logits, "N,")
+        value = check_losses(loss(logits + eps * scale, labels), logits.shape[1:], logits, "N,")
         loss_sum += value
         gradient_sum += value * eps
         samples += 1
     if samples == 0:
         raise ValueError("no estimate without a sample: the noise was empty")
-    return Estimate(loss_sum / samples, gradient_sum / samples / scale)
+    return Estimate(
+        nan_where_not_finite(logits, loss_sum / samples),
+        nan_where_not_finite(logits, gradient_sum / samples / scale),
+    )
 
 
 def noise_scale(sigma: float, logits: Array) -> np.floating[Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -181,6 +181,18 @@ def leave_one_out_log_success(values: Array) -> Weights:
     return Weights(log_success(values).values, (len(values) - 1) / len(values))
 
 
+def centred_ranks(values: Array) -> Weights:
+    """Shape by ranks, as the paper does: w_i = (rank_i / (n - 1) - 1/2) / n; ties share their mean.
+
+    The size of a loss no longer counts, only its order. Salimans et al. 2017, section 2.1.
+    """
+    require(AT_LEAST_TWO, len(values))
+    less = (values[:, np.newaxis] > values).sum(axis=1)
+    equal = (values[:, np.newaxis] == values).sum(axis=1) - 1
+    ranks = (less + equal / 2).astype(values.dtype) / (len(values) - 1)
+    return Weights(np.where(np.isnan(values), np.nan, ranks - ranks.dtype.type(0.5)), len(values))
+
+
 # --- those that know the argmax -----------------------------------------------------------------
 
 
@@ -311,4 +323,26 @@ ESTIMATORS = {
         sample_noise, {"error": rao_blackwell, "log-success": rao_blackwell_log_success}
     ),
     "exact": Estimator(None, {"error": exact, "log-success": exact_log_success}),
+}
+
+
+class WeightEstimator(NamedTuple):
+    """How noise in the weights is drawn, and how it is weighed for each objective."""
+
+    mirrored: bool  # half of the samples are the others with the opposite sign
+    weighings: dict[str, Weighing]
+    samples: Requirement = AT_LEAST_ONE
+
+
+#: Of `lenet_np.weights`. Mirrored noise sums to zero: `leave_one_out`, which divides by n - 1 for a
+#: mean that it takes away, would be n / (n - 1) too long on it.
+WEIGHT_ESTIMATORS = {
+    "plain": WeightEstimator(False, {"error": plain, "log-success": log_success}),
+    "leave-one-out": WeightEstimator(
+        False,
+        {"error": leave_one_out, "log-success": leave_one_out_log_success},
+        AT_LEAST_TWO,
+    ),
+    "antithetic": WeightEstimator(True, {"error": plain, "log-success": log_success}, EVEN),
+    "ranks": WeightEstimator(True, {"error": centred_ranks}, EVEN),
 }

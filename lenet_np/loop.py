@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
 from lenet_np.es import Estimate
-from lenet_np.estimators import ESTIMATORS
+from lenet_np.estimators import ESTIMATORS, WEIGHT_ESTIMATORS
 from lenet_np.layers import Sequential
 from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array, Parameters
@@ -24,12 +24,23 @@ from lenet_np.routes import ROUTES, LossAndGradients, LossAtLogits, add_parts
 from lenet_np.seeds import generator
 from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import default_threads, one_blas_thread
+from lenet_np.weights import (
+    Minibatch,
+    draw_rank_noise,
+    estimate_by_full_noise,
+    estimate_by_rank_noise,
+)
 
 #: Images that one thread works on. A fixed number, not the minibatch divided by the threads: so
 #: the sum over a minibatch has the same order, and the same bits, whatever the number of threads.
 PART_SIZE = 64
+#: Readings of an image by a perturbed network that one thread works on, for noise in the weights.
+READINGS = 128
 #: Minibatches that are prepared ahead of the one in work.
 AHEAD = 2
+
+
+LOSSES = {"zero-one": zero_one_loss, "cross-entropy": cross_entropy}
 
 
 class State(NamedTuple):
@@ -55,6 +66,7 @@ class Part(NamedTuple):
     images: Array  # (1, 32, 32, N)
     labels: Array  # (10, N), one-hot
     noise: Array | None  # (10, n, N); None where none is needed
+    key: tuple[int, int]  # (step, part): from them noise in the weights is drawn
 
 
 class DivergedError(ArithmeticError):
@@ -106,7 +118,27 @@ def loss_and_gradients(
     network: Sequential, parameters: Parameters, part: Part, settings: Settings
 ) -> LossAndGradients:
     """Compute the loss of each example of a part, and the gradients of their sum."""
-    images, labels, noise = part
+    images, labels, noise, key = part
+    if settings.perturb == "weights":
+        estimator = WEIGHT_ESTIMATORS[settings.estimator]
+        weight_noise = draw_rank_noise(
+            generator(settings.seed, "weight noise", *key),
+            parameters,
+            int(settings.rank),
+            settings.samples,
+            images.shape[-1],
+            estimator.mirrored,
+        )
+        return estimate_by_rank_noise(
+            network,
+            parameters,
+            images,
+            labels,
+            weight_noise,
+            settings.sigma,
+            LOSSES[settings.loss],
+            estimator.weighings[settings.objective],
+        )
     route = ROUTES[settings.route if settings.loss == "zero-one" else "taylor"]
     # An overflow is reported once, as a divergence, and not as NumPy's warnings.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -120,7 +152,9 @@ def loss_at_logits(settings: Settings, noise: Array | None) -> LossAtLogits:
             cross_entropy(logits, labels), cross_entropy_gradient(logits, labels)
         )
     estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
-    return lambda logits, labels: estimate(zero_one_loss, logits, labels, noise, settings.sigma)
+    return lambda logits, labels: estimate(
+        LOSSES[settings.loss], logits, labels, noise, settings.sigma
+    )
 
 
 def _check_finite(state: State, metrics: StepMetrics) -> None:
@@ -149,8 +183,8 @@ class Workers(AbstractContextManager["Workers"]):
         first_step: int,
         threads: int | None = None,
     ) -> None:
+        self._network, self._settings = network, settings
         self._teach = partial(loss_and_gradients, network)
-        self._settings = settings
         self._prepare = partial(prepare, data, settings)
         self._plan = plan(len(data), first_step, settings)
         self._pool = ThreadPoolExecutor(default_threads() if threads is None else threads)
@@ -170,12 +204,31 @@ class Workers(AbstractContextManager["Workers"]):
     def loss_and_gradients(self, parameters: Parameters, parts: list[Part]) -> LossAndGradients:
         """Compute the loss of each example of a minibatch, and the gradients of their sum."""
         with one_blas_thread():
+            if self._settings.perturb == "weights" and self._settings.rank == "full":
+                return self._by_networks(parameters, *parts)
             work = [
                 self._pool.submit(self._teach, parameters, part, self._settings) for part in parts
             ]
             # Behind the parts in the queue: this is for threads that have nothing else to do.
             self._prepare_one_more()
             return add_parts([part.result() for part in work])
+
+    def _by_networks(self, parameters: Parameters, part: Part) -> LossAndGradients:
+        self._prepare_one_more()
+        settings = self._settings
+        minibatch = Minibatch(
+            self._network,
+            parameters,
+            part.images,
+            part.labels,
+            settings.sigma,
+            LOSSES[settings.loss],
+            (settings.seed, part.key[0]),
+        )
+        estimator = WEIGHT_ESTIMATORS[settings.estimator]
+        return estimate_by_full_noise(
+            self._pool.submit, minibatch, settings.samples, estimator, settings.objective
+        )
 
     def _prepare_one_more(self) -> None:
         for step, indices in self._plan:
@@ -198,19 +251,31 @@ def plan(
 def prepare(
     data: Split, settings: Settings, step: int, indices: NDArray[np.integer[Any]]
 ) -> list[Part]:
-    """Gather a minibatch, draw its noise, and divide both into parts of `PART_SIZE` images.
+    """Gather a minibatch, draw the noise of its logits, and divide both into parts.
 
     The noise is a function of (seed, step), the steps taken before this one. The last part may be
     smaller.
     """
     noise = None
-    draw = ESTIMATORS[settings.estimator].draw
-    if settings.loss == "zero-one" and draw is not None:
+    at_logits = settings.loss == "zero-one" and settings.perturb == "logits"
+    draw = ESTIMATORS[settings.estimator].draw if at_logits else None
+    if draw is not None:
         rng = generator(settings.seed, "noise", step)
         noise = draw(rng, CLASSES, settings.samples, len(indices), np.float32)
-    parts = []
-    for start in range(0, len(indices), PART_SIZE):
-        here = slice(start, start + PART_SIZE)
+    size = part_size(settings)
+    parts: list[Part] = []
+    for start in range(0, len(indices), size):
+        here = slice(start, start + size)
         images, labels = gather(data, indices[here])
-        parts.append(Part(images, labels, None if noise is None else noise[:, :, here]))
+        noise_here = None if noise is None else noise[:, :, here]
+        parts.append(Part(images, labels, noise_here, (step, len(parts))))
     return parts
+
+
+def part_size(settings: Settings) -> int:
+    """Count the images of a part: as many as keep its arrays in the processor's cache."""
+    if settings.perturb == "logits":
+        return PART_SIZE
+    if settings.rank == "full":
+        return settings.batch_size  # Its tasks are networks, which read the whole minibatch.
+    return max(1, READINGS // settings.samples)

@@ -155,13 +155,13 @@ def conv2d_forward(
     columns = windows.swapaxes(0, 1).reshape(out_height, -1, out_width * batch)
     # One product for each output row: its columns fit the processor's cache, those of all rows
     # do not.
-    y = _kernel_matrix(weight) @ columns  # (OH, F, OW*N)
+    y = kernel_matrix(weight) @ columns  # (OH, F, OW*N)
     y += bias[:, np.newaxis]
     cache = Conv2dCache(columns, weight, x.shape, stride, padding)
     return y.swapaxes(0, 1).reshape(filters, out_height, out_width, batch), cache
 
 
-def _kernel_matrix(weight: Array) -> Array:
+def kernel_matrix(weight: Array) -> Array:
     """Write each kernel as a row, in the order of the columns: (F, KH*C*KW)."""
     return weight.swapaxes(1, 2).reshape(len(weight), -1)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lenet_np.estimators import ESTIMATORS, OBJECTIVES
+from lenet_np.estimators import ESTIMATORS, OBJECTIVES, WEIGHT_ESTIMATORS, require
 from lenet_np.routes import ROUTES
 
 LOSSES = ("zero-one", "cross-entropy")
@@ -22,10 +22,13 @@ RANGES: dict[str, tuple[float, float]] = {
     "sigma": (1e-6, 1e6),
     "seed": (0, MOST),
 }
+RANKS = ("1", "2", "3", "4", "5", "6", "7", "8", "full")
 CHOICES: dict[str, Collection[str]] = {
     "loss": LOSSES,
+    "perturb": ("logits", "weights"),
+    "rank": RANKS,
     "route": ROUTES,
-    "estimator": ESTIMATORS,
+    "estimator": ESTIMATORS | WEIGHT_ESTIMATORS,
     "objective": OBJECTIVES,
 }
 
@@ -42,7 +45,8 @@ class SettingError(ValueError):
 class Settings:
     """The settings of a run; the defaults are the notebook's. SettingError if one makes no sense.
 
-    All from ``samples`` to ``objective`` concern the zero-one loss alone.
+    With noise at the logits, all from ``samples`` to ``objective`` concern the zero-one loss alone;
+    noise in the weights serves either loss.
     """
 
     epochs: int = 50
@@ -55,6 +59,8 @@ class Settings:
     estimator: str = "plain"  # how the gradient is estimated: a key of `estimators.ESTIMATORS`
     objective: str = "error"  # J is descended, or with "log-success" -log(1 - J)
     seed: int = 0  # decides weights, shuffles and noise
+    perturb: str = "logits"  # or "weights": where the noise is
+    rank: str = "1"  # of the noise in the weights, or "full"
 
     def __post_init__(self) -> None:
         self._check_each()
@@ -97,6 +103,66 @@ class Settings:
 
     def _check_pairs(self) -> None:
         try:
-            ESTIMATORS[self.estimator].check_samples(self.samples, self.objective)
+            if self.perturb == "logits":
+                self._check_logits()
+            else:
+                self._check_weights()
         except ValueError as error:
+            if isinstance(error, SettingError):
+                raise
             raise SettingError("samples", str(error)) from None
+
+    def _check_logits(self) -> None:
+        if self.estimator not in ESTIMATORS:
+            raise SettingError("estimator", f"{self.estimator} is for noise in the weights alone")
+        if self.rank != Settings.rank:
+            raise SettingError("rank", "is for noise in the weights alone")
+        ESTIMATORS[self.estimator].check_samples(self.samples, self.objective)
+
+    def _check_weights(self) -> None:
+        if self.route != Settings.route:
+            raise SettingError(
+                "route", "leads back from the logits; noise in the weights needs none"
+            )
+        if self.estimator not in WEIGHT_ESTIMATORS:
+            known = tuple(WEIGHT_ESTIMATORS)
+            raise SettingError(
+                "estimator", f"for noise in the weights is one of {known}, got {self.estimator!r}"
+            )
+        estimator = WEIGHT_ESTIMATORS[self.estimator]
+        require(estimator.samples, self.samples)
+        if self.estimator == "ranks" and self.rank != "full":
+            raise SettingError(
+                "estimator",
+                "ranks compares whole networks on a minibatch: it needs rank full, where all "
+                "images share them",
+            )
+        if self.objective not in estimator.weighings:
+            raise SettingError("objective", f"ranks know no {self.objective}: takes error")
+        if self.objective == "log-success":
+            if self.loss != "zero-one":
+                raise SettingError("objective", "log-success counts successes: needs loss zero-one")
+            require(
+                ("log-success compares samples: takes at least two", lambda n: n >= 2), self.samples
+            )
+
+
+#: Defaults that suit noise in the weights, where others are not given.
+WEIGHT_DEFAULTS = {
+    "batch_size": 512,
+    "learning_rate": 0.005,
+    "samples": 16,
+    "sigma": 0.05,
+    "estimator": "antithetic",
+    "objective": "log-success",
+}
+
+
+def resolve(given: Mapping[str, Any]) -> Settings:
+    """Make settings of those that were given; the defaults of the others suit the noise's place."""
+    if given.get("perturb") != "weights":
+        return Settings(**given)
+    defaults: dict[str, Any] = dict(WEIGHT_DEFAULTS)
+    if given.get("loss") == "cross-entropy" or given.get("estimator") == "ranks":
+        defaults["objective"] = "error"
+    return Settings(**defaults | dict(given))
