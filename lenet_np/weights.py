@@ -218,8 +218,7 @@ class Minibatch(NamedTuple):
 
     network: Sequential
     parameters: Parameters
-    images: Array
-    labels: Array
+    gather: Callable[[], tuple[Array, Array]]  # images and labels: bytes until they are asked for
     sigma: float
     loss: Loss
     key: tuple[int, int]  # (seed, step): with a network's number they make its noise
@@ -230,7 +229,8 @@ def draw_full_noise(minibatch: Minibatch, number: int) -> Parameters:
     seed, step = minibatch.key
     rng = generator(seed, "weight noise", step, number)
     size = sum(value.size for value in minibatch.parameters.values())
-    left = sample_noise(rng, size, 1, 1, minibatch.images.dtype).ravel()
+    (dtype,) = {value.dtype for value in minibatch.parameters.values()}
+    left = sample_noise(rng, size, 1, 1, dtype).ravel()
     noise: Parameters = {}
     for name, value in minibatch.parameters.items():
         noise[name], left = left[: value.size].reshape(value.shape), left[value.size :]
@@ -239,6 +239,7 @@ def draw_full_noise(minibatch: Minibatch, number: int) -> Parameters:
 
 def evaluate_networks(minibatch: Minibatch, numbers: Sequence[int], mirrored: bool) -> Array:
     """Let perturbed networks read all images: F (signs, networks, N)."""
+    images, labels = minibatch.gather()
     values = []
     for number in numbers:
         noise = draw_full_noise(minibatch, number)
@@ -247,10 +248,8 @@ def evaluate_networks(minibatch: Minibatch, numbers: Sequence[int], mirrored: bo
                 name: value + value.dtype.type(sign * minibatch.sigma) * noise[name]
                 for name, value in minibatch.parameters.items()
             }
-            logits, _ = minibatch.network.forward(perturbed, minibatch.images)
-            values.append(
-                evaluate_answers(minibatch.loss, logits[:, np.newaxis], minibatch.labels)[0]
-            )
+            logits, _ = minibatch.network.forward(perturbed, images)
+            values.append(evaluate_answers(minibatch.loss, logits[:, np.newaxis], labels)[0])
     signs = 2 if mirrored else 1
     return np.stack(values).reshape(len(numbers), signs, -1).swapaxes(0, 1)
 

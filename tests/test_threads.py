@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,9 @@ from lenet_np.data import Split
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
-from lenet_np.loop import PART_SIZE, Part, initial_state, loss_and_gradients, prepare, train
+from lenet_np.loop import initial_state, train
 from lenet_np.routes import LossAndGradients, add_parts
-from lenet_np.settings import Settings
+from lenet_np.settings import Settings, resolve
 from lenet_np.threads import (
     BlasThreads,
     blas_kernels,
@@ -27,6 +29,7 @@ from lenet_np.threads import (
 )
 from lenet_np.tools.cli import machine
 from lenet_np.tools.runs.checkpoint import Checkpoint, load, save
+from lenet_np.workers import PART_SIZE, Part, loss_and_gradients, prepare
 
 NETWORK = lenet5()
 
@@ -105,8 +108,9 @@ def test_parts_add_up_to_the_minibatch(split):
     parameters = initial_state(NETWORK, settings).parameters
     indices = np.arange(150)
     parts = prepare(split, settings, 7, indices)
-    assert [part.images.shape[-1] for part in parts] == [PART_SIZE, PART_SIZE, 150 - 2 * PART_SIZE]
-    whole = Part(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
+    assert [len(part.examples) for part in parts] == [PART_SIZE, PART_SIZE, 150 - 2 * PART_SIZE]
+    noise = np.concatenate([part.noise for part in parts], axis=-1)
+    whole = Part(Split(split.pixels[:150], split.classes[:150]), noise, (7, 0))
     expected = loss_and_gradients(NETWORK, parameters, whole, settings)
     found = add_parts([loss_and_gradients(NETWORK, parameters, p, settings) for p in parts])
     np.testing.assert_array_equal(found.loss, expected.loss)
@@ -221,3 +225,38 @@ def test_help_imports_nothing_heavy(module):
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+# --- other executors ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"loss": "cross-entropy"},
+        {"perturb": "weights", "batch_size": 40},
+        {"perturb": "weights", "batch_size": 40, "rank": "full"},
+    ],
+)
+def test_processes_give_the_bits_of_threads(split, processes, given):
+    settings = resolve({"epochs": 1, "samples": 20} | given)
+    *_, (theirs, _) = train(NETWORK, split, settings, executor=processes)
+    assert_same_bits(theirs, last_state(split, settings, 2))
+
+
+def test_an_executor_that_breaks_ends_the_loop(split):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        steps = train(NETWORK, split, Settings(epochs=9, samples=2), executor=pool)
+        next(steps)
+        (process,) = pool._processes.values()
+        process.kill()
+        with pytest.raises(BrokenExecutor):
+            for _ in steps:
+                pass

@@ -10,9 +10,10 @@ from lenet_np.data import Dataset, Split
 from lenet_np.es import estimate_gradient, sample_noise
 from lenet_np.estimators import ESTIMATORS, OBJECTIVES
 from lenet_np.lenet import lenet5
-from lenet_np.loop import DivergedError, initial_state, loss_and_gradients, prepare, train
+from lenet_np.loop import DivergedError, initial_state, train
 from lenet_np.losses import zero_one_loss
 from lenet_np.settings import SettingError, Settings
+from lenet_np.workers import loss_and_gradients, prepare
 
 
 @pytest.fixture(scope="module")

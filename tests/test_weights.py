@@ -138,7 +138,7 @@ def test_noise_of_rank_r_has_mean_zero_and_the_identity_as_covariance(rank):
 
 def test_full_noise_has_mean_zero_and_the_identity_as_covariance():
     parameters = in_float64(ONE_DENSE)
-    given = (ONE_DENSE, parameters, np.zeros((3, 1)), np.zeros((2, 1)), 1.0, squared_error)
+    given = (ONE_DENSE, parameters, None, 1.0, squared_error)
     minibatch = Minibatch(*given, (0, 5))
     vectors = [draw_full_noise(minibatch, k) for k in range(10_000)]
     flat = np.stack([np.concatenate([v.ravel() for v in e.values()]) for e in vectors])
@@ -180,7 +180,7 @@ def estimates(kind, loss, name, estimate_by_rank=estimate_by_rank_noise, replica
     found = []
     for replicate in range(replicates):
         if kind == "full":
-            given = (ONE_DENSE, parameters, x, target, sigma, loss)
+            given = (ONE_DENSE, parameters, lambda: (x, target), sigma, loss)
             minibatch = Minibatch(*given, (7, replicate))
             taught = estimate_by_full_noise(now, minibatch, samples, estimator, "error")
         else:
@@ -238,7 +238,7 @@ def test_a_minibatch_of_full_noise_is_the_same_whatever_the_shares(monkeypatch):
     parameters = in_float64(TWO_DENSE)
     rng = np.random.default_rng(10)
     x, labels = rng.standard_normal((5, 7)), np.eye(3)[:, rng.integers(0, 3, 7)]
-    minibatch = Minibatch(TWO_DENSE, parameters, x, labels, 0.5, zero_one_loss, (1, 2))
+    minibatch = Minibatch(TWO_DENSE, parameters, lambda: (x, labels), 0.5, zero_one_loss, (1, 2))
     found = []
     for share in (1, 4, 100):
         monkeypatch.setattr(weights, "NETWORKS", share)
@@ -254,7 +254,7 @@ def test_ranks_look_at_whole_networks():
     """The estimate by hand: networks in the order of their mean losses, ties sharing a rank."""
     parameters, rng = in_float64(TWO_DENSE), np.random.default_rng(11)
     x, labels = rng.standard_normal((5, 40)), np.eye(3)[:, rng.integers(0, 3, 40)]
-    minibatch = Minibatch(TWO_DENSE, parameters, x, labels, 0.5, squared_error, (1, 2))
+    minibatch = Minibatch(TWO_DENSE, parameters, lambda: (x, labels), 0.5, squared_error, (1, 2))
     found = estimate_by_full_noise(now, minibatch, 6, WEIGHT_ESTIMATORS["ranks"], "error")
     means = evaluate_networks(minibatch, range(3), True).mean(axis=2)  # (signs, networks)
     order = np.argsort(np.argsort(means.ravel())).reshape(2, 3)  # no ties here

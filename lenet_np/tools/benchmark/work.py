@@ -16,7 +16,7 @@ from lenet_np.data.minibatch import gather
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Conv2d, Dense, Sequential
 from lenet_np.lenet import lenet5
-from lenet_np.loop import PART_SIZE, initial_state, train
+from lenet_np.loop import initial_state, train
 from lenet_np.losses import zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.optim import Adam
@@ -24,6 +24,7 @@ from lenet_np.routes import LossAndGradients, add_parts
 from lenet_np.seeds import generator
 from lenet_np.settings import Settings
 from lenet_np.threads import one_blas_thread
+from lenet_np.workers import PART_SIZE
 
 STEPS = 50  # in one turn
 IMAGES = 10_000  # as many as the test set of MNIST

@@ -13,7 +13,6 @@ from statistics import median
 
 import numpy as np
 
-from lenet_np.loop import PART_SIZE
 from lenet_np.settings import Settings
 from lenet_np.threads import default_threads
 from lenet_np.tools.benchmark.rivals import RIVALS, Rival, RivalError
@@ -23,6 +22,7 @@ from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.parser import Parser, at_least
 from lenet_np.tools.cli.screen import fail, say
 from lenet_np.tools.plots.style import COLOURS, GREY, house_style, new_figure, write_figure
+from lenet_np.workers import PART_SIZE
 
 PROGRAM = "python -m lenet_np benchmark"
 #: Turns of each contestant, unless the user says otherwise.

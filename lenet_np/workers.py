@@ -1,0 +1,215 @@
+"""Who does the work of a step: a minibatch is prepared ahead, and its parts are worked on together.
+
+A part is a fixed number of images, whatever the number of threads: so the sum over a minibatch
+has the same order, and the same bits, whoever does the work.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet_np.data import CLASSES, Split
+from lenet_np.data.minibatch import gather
+from lenet_np.es import Estimate
+from lenet_np.estimators import ESTIMATORS, WEIGHT_ESTIMATORS
+from lenet_np.layers import Sequential
+from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
+from lenet_np.ops import Array, Parameters
+from lenet_np.routes import ROUTES, LossAndGradients, LossAtLogits, add_parts
+from lenet_np.seeds import generator
+from lenet_np.settings import Settings
+from lenet_np.threads import default_threads, one_blas_thread
+from lenet_np.weights import (
+    Minibatch,
+    draw_rank_noise,
+    estimate_by_full_noise,
+    estimate_by_rank_noise,
+)
+
+LOSSES = {"zero-one": zero_one_loss, "cross-entropy": cross_entropy}
+#: Images of a part; for noise in the weights, readings of an image by a perturbed network.
+PART_SIZE, READINGS = 64, 128
+#: Minibatches that are prepared ahead of the one in work.
+AHEAD = 2
+
+
+class Part(NamedTuple):
+    """A part of a minibatch: all that the loss and its gradients need."""
+
+    examples: Split  # N, as bytes
+    noise: Array | None  # at the logits, (10, n, N); None where none is needed
+    key: tuple[int, int]  # (step, part): noise in the weights is drawn from them
+
+
+def loss_and_gradients(
+    network: Sequential, parameters: Parameters, part: Part, settings: Settings
+) -> LossAndGradients:
+    """Compute the loss of each example of a part, and the gradients of their sum."""
+    images, labels = gather(part.examples, slice(None))
+    if settings.perturb == "weights":
+        estimator = WEIGHT_ESTIMATORS[settings.estimator]
+        weight_noise = draw_rank_noise(
+            generator(settings.seed, "weight noise", *part.key),
+            parameters,
+            int(settings.rank),
+            settings.samples,
+            images.shape[-1],
+            estimator.mirrored,
+        )
+        return estimate_by_rank_noise(
+            network,
+            parameters,
+            images,
+            labels,
+            weight_noise,
+            settings.sigma,
+            LOSSES[settings.loss],
+            estimator.weighings[settings.objective],
+        )
+    route = ROUTES[settings.route if settings.loss == "zero-one" else "taylor"]
+    # An overflow is reported once, as a divergence, and not as NumPy's warnings.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return route(network, parameters, images, labels, loss_at_logits(settings, part.noise))
+
+
+def loss_at_logits(settings: Settings, noise: Array | None) -> LossAtLogits:
+    """Give the loss that the settings name, with its gradient or an estimate of it."""
+    if settings.loss == "cross-entropy":
+        return lambda logits, labels: Estimate(
+            cross_entropy(logits, labels), cross_entropy_gradient(logits, labels)
+        )
+    estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
+    return lambda logits, labels: estimate(
+        LOSSES[settings.loss], logits, labels, noise, settings.sigma
+    )
+
+
+class Workers(AbstractContextManager["Workers"]):
+    """Threads that work on the parts of a minibatch side by side, and meanwhile prepare the next.
+
+    ``first_step`` counts the steps that were taken before. An executor does the work on the parts
+    in the threads' place; it is not shut down here.
+    """
+
+    def __init__(
+        self,
+        network: Sequential,
+        data: Split,
+        settings: Settings,
+        first_step: int,
+        threads: int | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self._network, self._settings = network, settings
+        self._prepare = partial(prepare, data, settings)
+        self._plan = plan(len(data), first_step, settings)
+        self._threads = ThreadPoolExecutor(default_threads() if threads is None else threads)
+        self._executor = executor or self._threads
+        self._ahead: deque[tuple[int, Future[list[Part]]]] = deque()
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def minibatches(self) -> Iterator[tuple[int, list[Part]]]:
+        """Yield each minibatch as (steps taken before it, its parts)."""
+        for _ in range(AHEAD):
+            self._prepare_one_more()
+        while self._ahead:
+            step, parts = self._ahead.popleft()
+            yield step, parts.result()
+
+    def loss_and_gradients(self, parameters: Parameters, parts: list[Part]) -> LossAndGradients:
+        """Compute the loss of each example of a minibatch, and the gradients of their sum."""
+        if self._settings.perturb == "weights" and self._settings.rank == "full":
+            return self._by_networks(parameters, *parts)
+        with one_blas_thread():
+            work = [
+                self._submit(loss_and_gradients, self._network, parameters, part, self._settings)
+                for part in parts
+            ]
+            # Behind the parts in the queue: this is for threads that have nothing else to do.
+            self._prepare_one_more()
+            return add_parts([part.result() for part in work])
+
+    def _submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        return self._executor.submit(_on_one_blas_thread, work, *arguments)
+
+    def _by_networks(self, parameters: Parameters, part: Part) -> LossAndGradients:
+        settings = self._settings
+        minibatch = Minibatch(
+            self._network,
+            parameters,
+            partial(gather, part.examples, slice(None)),
+            settings.sigma,
+            LOSSES[settings.loss],
+            (settings.seed, part.key[0]),
+        )
+        estimator = WEIGHT_ESTIMATORS[settings.estimator]
+        self._prepare_one_more()
+        with one_blas_thread():
+            return estimate_by_full_noise(
+                self._submit, minibatch, settings.samples, estimator, settings.objective
+            )
+
+    def _prepare_one_more(self) -> None:
+        for step, indices in self._plan:
+            self._ahead.append((step, self._threads.submit(self._prepare, step, indices)))
+            return
+
+
+def _on_one_blas_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    with one_blas_thread():  # In another process, nobody else has done it.
+        return work(*arguments)
+
+
+def plan(
+    examples: int, first_step: int, settings: Settings
+) -> Iterator[tuple[int, NDArray[np.integer[Any]]]]:
+    """List the steps still to take, each with the indices of its minibatch."""
+    steps_per_epoch = settings.steps_per_epoch(examples)
+    for epoch in range(first_step // steps_per_epoch, settings.epochs):
+        order = generator(settings.seed, "shuffle", epoch).permutation(examples)
+        for step in range(max(first_step, epoch * steps_per_epoch), (epoch + 1) * steps_per_epoch):
+            start = (step - epoch * steps_per_epoch) * settings.batch_size
+            yield step, order[start : start + settings.batch_size]
+
+
+def prepare(
+    data: Split, settings: Settings, step: int, indices: NDArray[np.integer[Any]]
+) -> list[Part]:
+    """Pick the examples of a minibatch, draw the noise of their logits, divide both into parts.
+
+    The noise is a function of (seed, step), the steps taken before this one. The last part may be
+    smaller.
+    """
+    noise = None
+    at_logits = settings.loss == "zero-one" and settings.perturb == "logits"
+    draw = ESTIMATORS[settings.estimator].draw if at_logits else None
+    if draw is not None:
+        rng = generator(settings.seed, "noise", step)
+        noise = draw(rng, CLASSES, settings.samples, len(indices), np.float32)
+    size = part_size(settings)
+    parts: list[Part] = []
+    for start in range(0, len(indices), size):
+        here = slice(start, start + size)
+        examples = Split(data.pixels[indices[here]], data.classes[indices[here]])
+        noise_here = None if noise is None else noise[:, :, here]
+        parts.append(Part(examples, noise_here, (step, len(parts))))
+    return parts
+
+
+def part_size(settings: Settings) -> int:
+    """Count the images of a part: as many as keep its arrays in the processor's cache."""
+    if settings.perturb == "logits":
+        return PART_SIZE
+    if settings.rank == "full":
+        return settings.batch_size  # Its tasks are networks, which read the whole minibatch.
+    return max(1, READINGS // settings.samples)
