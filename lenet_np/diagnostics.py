@@ -29,8 +29,10 @@ Float64 = NDArray[np.float64]
 class Diagnostics(NamedTuple):
     """What was measured; NaN where there is nothing to measure."""
 
-    margin: Float64  # (10,), mean of (l_y - max_{j != y} l_j) / sigma over the images of a class
-    gradient_norm: Float64  # (10,), mean |g| over the images of a class, g exact
+    #: (10,), mean of (l_y - max_{j != y} l_j) / sigma over the images of a class; with noise in the
+    #: weights there is no sigma of the logits, and it is not divided
+    margin: Float64
+    gradient_norm: Float64  # (10,), mean |g| over the images of a class, g exact at the logits
     signal_to_noise: float  # sum |g|² / mean over replicates of sum |estimate - g|²
     cosine: float  # mean over replicates of the cosine between the estimates and g
     signal_share: float  # of the images, those whose estimate of J is neither 0 nor 1
@@ -54,13 +56,16 @@ def diagnose(
         if isinstance(layer, ReLU)
     }
     signal_to_noise = cosine = signal_share = float("nan")
-    if settings.loss == "cross-entropy":
+    unit = settings.sigma
+    if settings.perturb == "weights":
+        unit, gradient = 1.0, np.full_like(logits, np.nan)
+    elif settings.loss == "cross-entropy":
         gradient = cross_entropy_gradient(logits, labels)
     else:
         gradient = _exact(logits, labels, settings).gradient
         signal_to_noise, cosine, signal_share = _signal(gradient, logits, labels, settings, epoch)
     return Diagnostics(
-        _class_means(margin(logits, labels) / settings.sigma, classes),
+        _class_means(margin(logits, labels) / unit, classes),
         _class_means(np.linalg.norm(gradient, axis=0), classes),
         signal_to_noise,
         cosine,

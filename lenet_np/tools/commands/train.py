@@ -15,7 +15,7 @@ from lenet_np.evaluate import Evaluation
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.loop import DivergedError, State
-from lenet_np.settings import Settings
+from lenet_np.settings import Settings, resolve
 from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.commands.train_arguments import PROGRAM, Arguments, parse, resume_command
@@ -81,7 +81,7 @@ def _run(arguments: Arguments, words: list[str]) -> int:
         with lock(folder):
             run = resume(folder, network, arguments.given, arguments.dataset, arguments.data_dir)
             return _train(run, network, arguments)
-    settings = Settings(**arguments.given)
+    settings = resolve(arguments.given)
     data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
     if settings.batch_size > len(data.train):
         raise UsageError(

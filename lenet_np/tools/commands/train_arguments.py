@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lenet_np.data.load import DATASETS
-from lenet_np.settings import CHOICES, RANGES, SettingError, Settings
+from lenet_np.settings import (
+    CHOICES,
+    RANGES,
+    WEIGHT_DEFAULTS,
+    SettingError,
+    Settings,
+    resolve,
+)
 from lenet_np.threads import default_threads
 from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least, folder
 
@@ -52,7 +59,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         parser.error("argument --out: not with --resume, which goes on in the run's own folder")
     try:
         # Of a run that goes on, the other half of a pair is not known here.
-        Settings.recorded(given) if values["resume"] else Settings(**given)
+        Settings.recorded(given) if values["resume"] else resolve(given)
     except SettingError as error:
         parser.error(f"argument --{error.name.replace('_', '-')}: {error.reason}")
     return Arguments(given, **values)
@@ -82,6 +89,11 @@ HELP = {
     "objective": "descend the error probability, or minus the logarithm of the probability of "
     "success, which keeps every class alive; zero-one only",
     "seed": "decides weights, shuffles and noise",
+    "perturb": "where the noise is: at the logits, or in the weights, where nothing is "
+    "differentiated at all; then the zero-one flags serve cross-entropy too, and --route has no "
+    "meaning",
+    "rank": "of the noise in the weights, of each image's own; full: of networks that read the "
+    "whole minibatch",
 }
 
 
@@ -89,7 +101,9 @@ def _add_settings(parser: Parser) -> None:
     """Add a flag for each of the `Settings`; those that are not named leave no value."""
     group = parser.add_argument_group("settings of the run")
     for name, default in asdict(Settings()).items():
-        shown = "5/55000 = 9.09e-05" if name == "learning_rate" else default
+        shown = "5/55000 = 9.09e-05" if name == "learning_rate" else str(default)
+        if name in WEIGHT_DEFAULTS:
+            shown += f"; for weights {WEIGHT_DEFAULTS[name]}"
         options: dict[str, Any] = {"choices": CHOICES.get(name)}
         if name in RANGES:
             kind = type(default)

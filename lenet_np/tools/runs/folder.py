@@ -79,7 +79,7 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
 
 
 _SHORT = {"estimator": "", "route": "", "learning_rate": "lr", "samples": "n"}
-_SHORT |= {"sigma": "sigma", "batch_size": "batch"}
+_SHORT |= {"sigma": "sigma", "batch_size": "batch", "rank": "rank"}
 
 
 def _described(settings: Settings) -> str:
@@ -87,7 +87,7 @@ def _described(settings: Settings) -> str:
     kind = settings.loss
     if kind == "zero-one" and settings.objective != "error":
         kind = settings.objective
-    words = [kind]
+    words = [kind] if settings.perturb == "logits" else ["weights", kind]
     for name, short in _SHORT.items():
         value = getattr(settings, name)
         if value != getattr(Settings(), name):
