@@ -20,6 +20,7 @@ from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.commands.train_arguments import PROGRAM, Arguments, parse, resume_command
 from lenet_np.tools.runs.checkpoint import CheckpointError
+from lenet_np.tools.runs.executors import WorkersError, executor
 from lenet_np.tools.runs.folder import (
     LAST,
     SUMMARY,
@@ -110,8 +111,9 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
     interruption, go_on = Interruption(), resume_command(folder, arguments)
     try:
         with interruption:
-            steps = take_steps(run, network, record, arguments.threads)
-            state = _follow(steps, run, screen, interruption)
+            with executor(arguments.workers, arguments.dask) as pool:
+                steps = take_steps(run, network, record, arguments.threads, pool)
+                state = _follow(steps, run, screen, interruption)
             step = state.optimizer.step
             if record.saved_step != step:
                 record.save(state)
@@ -128,6 +130,10 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
             record.event("interrupted", step=step, saved=record.saved_step == step)
     except KeyboardInterrupt:
         pass  # The second signal: at once.
+    except WorkersError as error:
+        record.event("interrupted", step=record.saved_step, saved=True)
+        kept = f"step {record.saved_step} is saved in {folder}. To go on: {go_on}"
+        return fail(PROGRAM, 1, f"{error}; {kept}")
     except DivergedError as error:
         record.event("diverged", message=str(error))
         kept = (

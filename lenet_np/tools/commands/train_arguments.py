@@ -34,6 +34,8 @@ class Arguments(NamedTuple):
     out: Path | None
     resume: Path | None
     threads: int
+    workers: int | None  # processes in the threads' place
+    dask: str | None  # address of a scheduler
     save_every: int | None  # steps; None: by the clock
     histograms_every: int | None  # steps; None: once an epoch
     tensorboard: bool
@@ -68,7 +70,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
 def resume_command(folder: Path, arguments: Arguments) -> str:
     """Write the command that goes on with a run, with the data, files and screen of this one."""
     words = ["python", "-m", "lenet_np.train", "--resume", str(folder)]
-    for name in ("data_dir", "save_every", "histograms_every", "threads"):
+    for name in ("data_dir", "save_every", "histograms_every", "threads", "workers", "dask"):
         value = getattr(arguments, name)
         if value is not None and (name != "threads" or value != default_threads()):
             words += [f"--{name.replace('_', '-')}", str(value)]
@@ -171,6 +173,19 @@ def _add_surroundings(parser: Parser) -> None:
         metavar="N",
         help="threads to work with; the results do not depend on it (default: one per core, "
         "here %(default)s)",
+    )
+    work = group.add_mutually_exclusive_group()
+    work.add_argument(
+        "--workers",
+        type=at_least(1),
+        metavar="N",
+        help="processes to work with in the threads' place",
+    )
+    work.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="work on the Dask cluster with this scheduler, such as tcp://127.0.0.1:8786 "
+        "(needs the package distributed)",
     )
     screen = group.add_mutually_exclusive_group()
     screen.add_argument(

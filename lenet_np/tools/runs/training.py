@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from concurrent.futures import Executor
 from contextlib import closing
 from typing import Any
 
@@ -19,7 +20,13 @@ from lenet_np.tools.runs.start import Run
 Steps = Generator[tuple[State, StepMetrics, Evaluation | None], None, None]
 
 
-def take_steps(run: Run, network: Sequential, record: Record, threads: int | None = None) -> Steps:
+def take_steps(
+    run: Run,
+    network: Sequential,
+    record: Record,
+    threads: int | None = None,
+    executor: Executor | None = None,
+) -> Steps:
     """Train to the last epoch and keep the record, yielding after each step.
 
     With the last step of an epoch comes what the validation set says. The end of an epoch is
@@ -27,7 +34,8 @@ def take_steps(run: Run, network: Sequential, record: Record, threads: int | Non
     state itself, with `Record.save`, and closes the generator.
     """
     settings, images = run.settings, run.data.validation
-    with closing(train(network, run.data.train, settings, run.checkpoint.state, threads)) as steps:
+    given = network, run.data.train, settings, run.checkpoint.state, threads, executor
+    with closing(train(*given)) as steps:
         for state, metrics in steps:
             record.after_step(state, metrics)
             validation = None
