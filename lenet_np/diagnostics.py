@@ -16,14 +16,13 @@ from lenet_np.es import Estimate
 from lenet_np.estimators import ESTIMATORS
 from lenet_np.layers import ReLU, Sequential
 from lenet_np.losses import cross_entropy_gradient, margin, zero_one_loss
-from lenet_np.ops import Array, Parameters
+from lenet_np.ops import Array, Float64, Parameters
 from lenet_np.seeds import generator
 from lenet_np.settings import Settings
 from lenet_np.threads import one_blas_thread
 
 IMAGES = 256
 REPLICATES = 4
-Float64 = NDArray[np.float64]
 
 
 class Diagnostics(NamedTuple):

@@ -13,7 +13,7 @@ from lenet_np.layers import Sequential
 from lenet_np.ops import Parameters
 from lenet_np.optim import Adam, AdamState
 from lenet_np.seeds import generator
-from lenet_np.settings import SettingError, Settings
+from lenet_np.settings import Settings
 from lenet_np.workers import Workers
 
 
@@ -61,11 +61,6 @@ def train(
     close() it to stop early. SettingError if the batch size is more than the data; DivergedError
     if the loss or a parameter is no longer finite.
     """
-    if settings.batch_size > len(data):
-        raise SettingError(
-            "batch_size",
-            f"takes 1 to {len(data)}, the number of training images, got {settings.batch_size}",
-        )
     optimizer = Adam(settings.learning_rate)
     state = state or initial_state(network, settings)
     steps_per_epoch, first = settings.steps_per_epoch(len(data)), state.optimizer.step

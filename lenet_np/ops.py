@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
+Float64 = NDArray[np.float64]
 #: Arrays under dotted names such as ``conv1.weight``; gradients have the names of their parameters.
 Parameters = dict[str, Array]
 

@@ -82,7 +82,12 @@ class Settings:
         return settings
 
     def steps_per_epoch(self, examples: int) -> int:
-        """Count the minibatches of an epoch over so many examples."""
+        """Count the minibatches of an epoch; SettingError if one has more than all examples."""
+        if self.batch_size > examples:
+            raise SettingError(
+                "batch_size",
+                f"takes 1 to {examples}, the number of training images, got {self.batch_size}",
+            )
         return -(-examples // self.batch_size)
 
     def _check_each(self) -> None:

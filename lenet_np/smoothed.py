@@ -13,14 +13,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from lenet_np.es import Estimate
 from lenet_np.losses import predict
-from lenet_np.ops import Array
-
-Float64 = NDArray[np.float64]
+from lenet_np.ops import Array, Float64
 
 # log h is concave, with a second derivative of -1 or less: 8 beyond its mode, h is below 1e-13
 # of its top. h is analytic, so there the trapezoid rule converges geometrically. The second

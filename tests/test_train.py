@@ -178,7 +178,9 @@ def test_what_an_older_version_recorded_can_be_read():
 
 
 def test_an_epoch_has_a_step_for_the_rest():
-    assert [Settings(batch_size=4).steps_per_epoch(n) for n in (1, 4, 5, 8)] == [1, 1, 2, 2]
+    assert [Settings(batch_size=4).steps_per_epoch(n) for n in (4, 5, 8)] == [1, 2, 2]
+    with pytest.raises(SettingError, match="batch_size takes 1 to 3, the number"):
+        Settings(batch_size=4).steps_per_epoch(3)
 
 
 # --- the same bits as before the estimators were taken apart ------------------------------------

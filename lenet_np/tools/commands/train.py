@@ -15,7 +15,7 @@ from lenet_np.evaluate import Evaluation
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.loop import DivergedError, State
-from lenet_np.settings import Settings, resolve
+from lenet_np.settings import SettingError, Settings, resolve
 from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.commands.train_arguments import PROGRAM, Arguments, parse, resume_command
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(PROGRAM, 2, f"argument --out: {error}")
     except TensorBoardError as error:
         return fail(PROGRAM, 2, f"argument --tensorboard: {error}")
+    except SettingError as error:
+        return fail(PROGRAM, 2, f"argument --{error.name.replace('_', '-')}: {error.reason}")
     except UsageError as error:
         return fail(PROGRAM, 2, f"argument {error}")
     except DataError as error:
@@ -84,11 +86,7 @@ def _run(arguments: Arguments, words: list[str]) -> int:
             return _train(run, network, arguments)
     settings = resolve(arguments.given)
     data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
-    if settings.batch_size > len(data.train):
-        raise UsageError(
-            f"--batch-size: takes 1 to {len(data.train)}, the number of training images, "
-            f"got {settings.batch_size}"
-        )
+    settings.steps_per_epoch(len(data.train))  # Refuses a minibatch that is larger than all.
     folder = create(arguments.out, data.name, settings)
     with lock(folder):
         run = start(folder, data, settings, network, ["python", "-m", "lenet_np.train", *words])

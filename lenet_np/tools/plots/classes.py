@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lenet_np.data import CLASSES
+from lenet_np.ops import Float64
 from lenet_np.tools.plots.captions import title
 from lenet_np.tools.plots.style import (
     COLOURS,
@@ -17,7 +18,7 @@ from lenet_np.tools.plots.style import (
     house_style,
     new_figure,
 )
-from lenet_np.tools.runs.history import Float64, History
+from lenet_np.tools.runs.history import History
 from lenet_np.tools.runs.table import DEAD_UNITS
 
 #: Gradients are shown over so many powers of ten; smaller ones look like the smallest.

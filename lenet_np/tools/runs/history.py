@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES
+from lenet_np.ops import Float64
 from lenet_np.tools.runs.folder import METRICS, Config, RunFolderError, read_config
 from lenet_np.tools.runs.table import ANSWERS, COLUMNS, Row, read_table
-
-Float64 = NDArray[np.float64]
 
 
 class History(NamedTuple):
