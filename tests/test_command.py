@@ -128,13 +128,13 @@ def test_help_explains_every_flag_with_its_default(capsys: pytest.CaptureFixture
         parse(["--help"])
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert text.count("(default: ") == 16
+    assert text.count("(default: ") == 18
 
 
 def test_defaults_are_the_notebooks() -> None:
     arguments = parse([])
     assert Settings(**arguments.given) == Settings(
-        50, 128, 5 / 55_000, "zero-one", 200, 4.0, "taylor", "plain", "error", 0
+        50, 128, 5 / 55_000, "zero-one", 200, 4.0, "taylor", "plain", "error", 0, "logits", "1"
     )
 
 
