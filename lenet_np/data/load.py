@@ -45,7 +45,10 @@ def load_dataset(
     if kind in KINDS:
         folder, named_by = locate(data_dir)
         if not named_by:
-            raise DataError(f"{name}: name the folder of its files, --data-dir or {DATA_VARIABLE}")
+            raise DataError(
+                f"no folder is named for {name}: name that of its four files with --data-dir or "
+                f"{DATA_VARIABLE}"
+            )
         return load_others(kind, folder, notify)
     if name == "mnist":
         return load_mnist(data_dir, notify=notify)
