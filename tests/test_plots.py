@@ -31,7 +31,16 @@ from lenet_np.tools.plots.histograms import (
 )
 from lenet_np.tools.plots.style import COLOURS
 from lenet_np.tools.runs.checkpoint import Checkpoint, save
-from lenet_np.tools.runs.folder import BEST, CONFIG, HISTOGRAMS, LAST, METRICS, Config, write_config
+from lenet_np.tools.runs.folder import (
+    BEST,
+    CONFIG,
+    HISTOGRAMS,
+    LAST,
+    METRICS,
+    Config,
+    hashes,
+    write_config,
+)
 from lenet_np.tools.runs.histograms import Recorder, read_histograms
 from lenet_np.tools.runs.history import read_history
 from lenet_np.tools.runs.table import COLUMNS as METRICS_COLUMNS
@@ -63,7 +72,7 @@ def make_run(folder: Path, epochs: int = 3, dataset: str = "tiny", **settings) -
     """Make the folder of a run that has come to the end of some epoch."""
     chosen = Settings(epochs=max(epochs, 1), **settings)
     folder.mkdir()
-    write_config(folder, Config(chosen, dataset, {}, {}, {}))
+    write_config(folder, Config(chosen, dataset, hashes(tiny_dataset()), {}, {}))
     network = lenet5()
     state = initial_state(network, chosen)
     rng = np.random.default_rng(chosen.seed)

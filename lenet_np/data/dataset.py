@@ -69,7 +69,7 @@ class Split:
 class Dataset:
     """The three splits: one to learn from, one to watch, one to be tested on once."""
 
-    name: str  # "mnist" or "synthetic"; reported with every accuracy
+    name: str  # "mnist", "synthetic" or say "idx-fashion"; reported with every accuracy
     train: Split
     validation: Split
     test: Split

@@ -23,7 +23,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -40,12 +40,14 @@ _CHUNK = 2**20
 PLACES = (".", "raw", "MNIST/raw")
 
 
-def candidates(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
+def candidates(
+    folder: Path, name: re.Pattern[str], places: Sequence[str] = PLACES
+) -> Iterator[Path]:
     """Find the files of a name, also where a folder of that name holds the file.
 
     DataError if a folder cannot be read.
     """
-    for place in PLACES:
+    for place in places:
         for path in _listed(folder / place, name):
             yield from (_listed(path, name) if os.path.isdir(path) else None) or [path]
 

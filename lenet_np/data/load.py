@@ -1,4 +1,4 @@
-"""Which data set to use: MNIST, the built-in synthetic digits, or the better one to be had."""
+"""Which data set to use: MNIST, the built-in synthetic digits, or other data of MNIST's form."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lenet_np.data.dataset import DataError, Dataset
 from lenet_np.data.mnist import DATA_VARIABLE, MissingDataError, load_mnist, locate, print_notice
+from lenet_np.data.others import KINDS, kind_of, load_others
 
-DATASETS = ("auto", "mnist", "synthetic")
+DATASETS = ("auto", "mnist", "synthetic", *KINDS)
 # Who did not ask for MNIST is not kept waiting: seconds for a connection and for more data,
 # and for everything together.
 AUTO_TIMEOUT = (2.0, 5.0)
@@ -28,16 +29,27 @@ def load_dataset(
     is MNIST if it is found or downloaded within 20 seconds, else synthetic: the result's name
     tells which. It falls back only where MNIST is absent: a file in a folder that the user named
     and that is not the official one is an error here too, because a result on other data than
-    the user believes is worse than none. `data_dir` is MNIST's folder, see `load_mnist`; `notify`
-    takes a line or two of text when ``auto`` falls back or a damaged file is replaced.
+    the user believes is worse than none. ``"idx"`` and ``"transposed-idx"``, also with a display
+    name behind them, are the user's own files, see `load_others`.
 
+    `data_dir` is the folder of the files, see `load_mnist`; `notify` takes a line or two of text
+    when ``auto`` falls back, a damaged file is replaced or images seem to lie on their side.
     DataError if the name is unknown, `data_dir` is no folder, whichever data set is asked for, or
-    MNIST is asked for and cannot be had.
+    the data cannot be had.
     """
-    if name not in DATASETS:
+    kind = kind_of(name)
+    if kind not in DATASETS:
         raise DataError(f"no data set is named {name!r:.60}; there are {', '.join(DATASETS)}")
     if data_dir:
         locate(data_dir)
+    if kind in KINDS:
+        folder, named_by = locate(data_dir)
+        if not named_by:
+            raise DataError(
+                f"no folder is named for {name}: name that of its four files with --data-dir or "
+                f"{DATA_VARIABLE}"
+            )
+        return load_others(kind, folder, notify)
     if name == "mnist":
         return load_mnist(data_dir, notify=notify)
     if name == "auto":

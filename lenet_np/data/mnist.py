@@ -135,7 +135,8 @@ def load_mnist(
         raise DataError(
             f"not the official MNIST files, in the folder you named:\n{_listed(faults)}"
             "They were left as they are. Delete or move them, and fresh ones are downloaded; "
-            f"or name another folder with --data-dir or {DATA_VARIABLE}."
+            f"or name another folder with --data-dir or {DATA_VARIABLE}. To train on other data of "
+            "the same form, choose --dataset idx."
         )
     missing = [file for file in FILES if file.name not in arrays]
     if missing and not download:

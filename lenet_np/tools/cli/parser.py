@@ -94,5 +94,5 @@ def add_data_dir(parser: argparse._ActionsContainer) -> None:
         "--data-dir",
         type=folder,
         metavar="DIR",
-        help="folder of the MNIST files (default: $LENET_NP_DATA, else the cache folder)",
+        help="folder of the data's files (default: $LENET_NP_DATA, else the cache folder)",
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lenet_np.data import CLASSES
+from lenet_np.data.load import DATASETS
 from lenet_np.evaluate import Evaluation, evaluate
 from lenet_np.tools.cli.parser import (
     Parser,
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_split(parser, "images to read")
     parser.add_argument(
         "--dataset",
-        choices=("mnist", "synthetic"),
+        choices=DATASETS[1:],
         help="data set to read (default: the one that the network was trained on)",
     )
     add_data_dir(parser)

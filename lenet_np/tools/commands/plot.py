@@ -34,7 +34,7 @@ from lenet_np.tools.plots.features import draw_features
 from lenet_np.tools.plots.histograms import draw_histograms
 from lenet_np.tools.plots.style import write_figure
 from lenet_np.tools.runs.checkpoint import load
-from lenet_np.tools.runs.folder import Config, checkpoint_file, read_config
+from lenet_np.tools.runs.folder import Config, checkpoint_file, read_config, same_data
 from lenet_np.tools.runs.histograms import read_histograms
 from lenet_np.tools.runs.history import read_history
 
@@ -172,7 +172,7 @@ def _read_trained(run: Path, config: Config, arguments: Namespace) -> Trained:
     network = lenet5()
     checkpoint = load(checkpoint_file(run, arguments.checkpoint), network)
     try:
-        data = load_dataset(config.dataset, arguments.data_dir)
+        data = same_data(config, load_dataset(config.dataset, arguments.data_dir))
     except MissingDataError as error:
         summary = str(error).partition("\n")[0]
         raise MissingDataError(f"{summary}; name MNIST's folder with --data-dir") from error

@@ -133,7 +133,9 @@ def _add_surroundings(parser: Parser) -> None:
     add(
         "--dataset",
         choices=DATASETS,
-        help="auto: MNIST where it can be had, else synthetic digits (default: auto)",
+        help="auto: MNIST where it can be had, else synthetic digits; idx: other data of MNIST's "
+        "form, in the four files of --data-dir; transposed-idx: the same, turned, for EMNIST "
+        "(default: auto)",
     )
     add_data_dir(group)
     add(

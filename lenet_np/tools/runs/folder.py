@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_np.data.dataset import Dataset, check_name
+from lenet_np.data.dataset import DataError, Dataset, check_name
 from lenet_np.data.files import write_atomically
 from lenet_np.settings import Settings
 
@@ -145,6 +145,17 @@ def hashes(data: Dataset) -> dict[str, str]:
         digest.update(np.ascontiguousarray(split.classes).data)
         result[name] = digest.hexdigest()
     return result
+
+
+def same_data(config: Config, data: Dataset) -> Dataset:
+    """Give data their name in a run that was started with them; DataError if it was with others."""
+    changed = [name for name, value in hashes(data).items() if config.sha256.get(name) != value]
+    if changed:
+        raise DataError(
+            f"the {config.dataset} data are not those that the run was started with: "
+            f"another SHA-256 of {', '.join(changed)}"
+        )
+    return replace(data, name=config.dataset)
 
 
 def write_config(folder: Path, config: Config) -> None:

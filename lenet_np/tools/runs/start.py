@@ -14,7 +14,8 @@ import numpy as np
 import scipy
 
 import lenet_np
-from lenet_np.data import DataError, Dataset, load_dataset
+from lenet_np.data import Dataset, load_dataset
+from lenet_np.data.others import kind_of
 from lenet_np.layers import Sequential
 from lenet_np.loop import initial_state
 from lenet_np.settings import SettingError, Settings
@@ -33,6 +34,7 @@ from lenet_np.tools.runs.folder import (
     hashes,
     read_config,
     remove_leftovers,
+    same_data,
     write_config,
 )
 from lenet_np.tools.runs.history import read_rows
@@ -104,7 +106,7 @@ def resume(
         settings = replace(config.settings, epochs=_same_epochs(config.settings, given))
     except SettingError as error:  # a pair that an older version allowed
         raise RunFolderError(f"{folder} can be read, but not gone on with: {error}") from error
-    if dataset not in (None, "auto", config.dataset):
+    if dataset not in (None, "auto", config.dataset, kind_of(config.dataset)):
         raise UsageError(f"--dataset: the run was started on {config.dataset}, got {dataset}")
     checkpoint = _load_last(folder, network)
     started, saved = (
@@ -121,13 +123,7 @@ def resume(
             f"{LAST} is of epoch {checkpoint.epoch}"
         )
     notes = _check_best(folder, network, checkpoint.epoch)
-    data = load_dataset(config.dataset, data_dir, complain)
-    changed = [name for name, value in hashes(data).items() if config.sha256.get(name) != value]
-    if changed:
-        raise DataError(
-            f"the {config.dataset} data are not those that the run was started with: "
-            f"another SHA-256 of {', '.join(changed)}"
-        )
+    data = same_data(config, load_dataset(config.dataset, data_dir, complain))
     if difference := _differences(_decisive(config.machine), _decisive(_machine())):
         notes.append(f"not as at the start, so the last bits may differ: {difference}")
     if settings != config.settings:
