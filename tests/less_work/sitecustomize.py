@@ -64,6 +64,7 @@ def synthetic(module: ModuleType) -> None:
 def state(module: ModuleType) -> None:
     names = [field.name for field in fields(module.Settings)]
     other_defaults(module.Settings.__init__, names, epochs=EPOCHS, samples=SAMPLES)
+    module.WEIGHT_DEFAULTS |= {"batch_size": IMAGES, "samples": SAMPLES}
 
 
 def studies(module: ModuleType) -> None:
