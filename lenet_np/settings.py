@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import ChainMap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -28,7 +29,7 @@ CHOICES: dict[str, Collection[str]] = {
     "perturb": ("logits", "weights"),
     "rank": RANKS,
     "route": ROUTES,
-    "estimator": ESTIMATORS | WEIGHT_ESTIMATORS,
+    "estimator": ChainMap[str, Any](WEIGHT_ESTIMATORS, ESTIMATORS),  # the tables may grow
     "objective": OBJECTIVES,
 }
 
