@@ -78,8 +78,12 @@ def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sig
     not. Its values come back in the dtype of the logits, NaN for an example with a logit that is
     not finite. ValueError if it does not give (n, N) numbers, and as `perturb` does.
     """
-    values = loss(perturb(logits, noise, sigma), labels[:, np.newaxis])
-    return nan_where_not_finite(logits, check_losses(values, noise.shape[1:], logits, "n, N"))
+    perturbed, labels = perturb(logits, noise, sigma), labels[:, np.newaxis]
+    samples, batch = noise.shape[1:]
+    if samples == batch > 1:  # Only a single example can tell (n, N) from (N, n) here.
+        check_losses(loss(perturbed[..., :1], labels[..., :1]), (samples, 1), logits, "n, N")
+    values = check_losses(loss(perturbed, labels), (samples, batch), logits, "n, N")
+    return nan_where_not_finite(logits, values)
 
 
 def perturb(logits: Array, noise: Array, sigma: float) -> Array:

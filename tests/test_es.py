@@ -366,3 +366,59 @@ def test_every_loss_of_the_package_takes_samples(loss, samples):
     )
     np.testing.assert_allclose(at_once.loss, one_by_one.loss, rtol=1e-12)
     np.testing.assert_allclose(at_once.gradient, one_by_one.gradient, rtol=1e-10, atol=1e-14)
+
+
+# --- losses of one's own ------------------------------------------------------------------------
+
+WRONG_LOSSES = {
+    "mean over everything": lambda f: lambda logits, labels: f(logits, labels).mean(),
+    "mean over the samples": lambda f: lambda logits, labels: f(logits, labels).mean(axis=0),
+    "one for each class": lambda f: lambda logits, labels: (logits - labels) ** 2,
+    "axes exchanged": lambda f: lambda logits, labels: f(logits, labels).T,
+    "one for each sample": lambda f: lambda logits, labels: f(logits, labels).mean(axis=-1),
+    "a list": lambda f: lambda logits, labels: f(logits, labels).tolist(),
+    "nothing": lambda f: lambda logits, labels: None,
+    "words": lambda f: lambda logits, labels: f(logits, labels).astype(str),
+    "complex numbers": lambda f: lambda logits, labels: f(logits, labels) * 1j,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LOSSES)
+@pytest.mark.parametrize("samples", [6, 5])
+def test_a_loss_of_a_wrong_shape_or_kind_is_refused(name, samples):
+    """With as many samples as examples, a table on its side has the right shape by chance."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 2, (10, 6)), np.eye(10)[:, rng.integers(0, 10, 6)]
+    noise = es.sample_noise(rng, 10, samples, 6, np.float64)
+    wrong = WRONG_LOSSES[name](zero_one_loss)
+    with pytest.raises(
+        ValueError, match=rf"numbers of shape \(n, N\) = \({samples}, [61]\), .* gave"
+    ):
+        es.evaluate_samples(wrong, logits, labels, noise, 2.0)
+    with pytest.raises(ValueError, match="numbers of shape"):
+        es.estimate_gradient_one_by_one(
+            lambda *given: wrong(*given)[:2] if name == "axes exchanged" else wrong(*given),
+            logits,
+            labels,
+            noise.swapaxes(0, 1),
+            2.0,
+        )
+
+
+@pytest.mark.parametrize("kind", [bool, int, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_get_the_dtype_of_the_logits_and_nan_where_a_logit_is_not_finite(kind, dtype):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (10, 6)).astype(dtype)
+    labels = np.eye(10, dtype=dtype)[:, rng.integers(0, 10, 6)]
+    noise = es.sample_noise(rng, 10, 5, 6, dtype)
+    expected = es.evaluate_samples(zero_one_loss, logits, labels, noise, 2.0)
+    logits[0, 0] = np.inf
+
+    def loss(logits, labels):
+        return zero_one_loss(logits, labels).astype(kind)
+
+    found = es.evaluate_samples(loss, logits, labels, noise, 2.0)
+    assert found.dtype == dtype
+    assert np.isnan(found[:, 0]).all()
+    np.testing.assert_array_equal(found[:, 1:], expected[:, 1:])
