@@ -25,6 +25,7 @@ from lenet_np.data import synthetic
 from lenet_np.estimators import ESTIMATORS
 from lenet_np.lenet import lenet5
 from lenet_np.loop import initial_state
+from lenet_np.tools.commands.train_arguments import PROGRAM as PROGRAM_OF_TRAIN
 from lenet_np.tools.runs.checkpoint import load, save
 from lenet_np.tools.runs.folder import LAST
 
@@ -227,10 +228,16 @@ def refused(line: str, monkeypatch, capsys) -> str | None:
         for name in getattr(parsed, "studies", []):
             if name not in import_module("lenet_np.tools.commands.study").QUESTIONS:
                 self.error(f"no study {name}")
+        if self.prog == PROGRAM_OF_TRAIN:
+            return parsed  # Its settings are still to be checked.
+        raise ParsedError
+
+    def go(*_):
         raise ParsedError
 
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+        patch.setattr("lenet_np.tools.commands.train._run", go)
         try:
             import_module(module).main(words)
         except ParsedError:
