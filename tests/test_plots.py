@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -591,6 +594,40 @@ def test_an_image_that_is_not_there_is_refused(data, tmp_path, capsys, words, me
     run = make_run(tmp_path / "run")
     assert command.main([str(run), "--only", "features", *words]) == 1
     assert capsys.readouterr().err == f"python -m lenet_np plot: {message}\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows removes no open file")
+def test_what_a_killed_one_left_is_removed_and_what_another_writes_is_not(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    (run / "plots").mkdir()
+    program = f"""
+import os, signal
+from pathlib import Path
+from lenet_np.tools.plots.style import write_figure
+class Figure:
+    def savefig(self, out, **_):
+        print(out.name, flush=True)
+        signal.pause()
+write_figure(Figure(), Path({str(run / "plots" / "classes.png")!r}))
+"""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        killed, living = (Path(writer.stdout.readline().strip()) for writer in writers)
+        writers[0].kill()
+        writers[0].wait()
+        foreign = run / "plots" / ".holiday.png.part"
+        foreign.touch()
+        assert killed.exists()
+        assert command.main([str(run), "--only", "curves"]) == 0
+        left = {path.name for path in (run / "plots").iterdir()}
+        assert left == {"curves.png", living.name, foreign.name}
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
 
 
 def test_the_best_weights_are_read_where_they_are_asked_for(data, drawn, tmp_path, capsys):

@@ -245,10 +245,23 @@ def test_a_dot_is_no_digit():
         field_of(values)
 
 
-@pytest.mark.parametrize(("digits", "shapes"), [((4,), 1), ((2, 0), 2), ((1, 9, 8), 3)])
-def test_digits_in_a_row_are_counted(digits, shapes):
-    row = np.concatenate([enlarged(k) for k in digits], axis=1)
-    assert find_ink(1 - row[:, :, np.newaxis]).shapes == shapes
+@pytest.mark.parametrize(("axis", "how"), [(1, "side by side"), (0, "one under the other")])
+@pytest.mark.parametrize("digits", [(4,), (2, 0), (1, 9, 8)])
+def test_digits_in_a_row_or_a_column_are_counted(digits, axis, how):
+    several = np.concatenate([enlarged(k) for k in digits], axis=axis)
+    doubts = find_ink(1 - np.pad(several, 10)[:, :, np.newaxis]).doubts
+    count = len(digits)
+    assert doubts == ((f"{count} shapes {how}: one digit is expected",) if count > 1 else ())
+
+
+def test_what_is_cut_off_and_what_is_no_stroke_is_doubted():
+    ink = np.pad(enlarged(3), 30)
+    rows = np.flatnonzero((ink > 0.5).any(axis=1))
+    (doubt,) = find_ink(1 - ink[rows[0] + 9 :, :, np.newaxis]).doubts
+    assert "reaches the edge of the picture" in doubt
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    (doubt,) = find_ink(1.0 - (np.hypot(y, x) < 0.6)[:, :, np.newaxis]).doubts
+    assert "a patch rather than strokes" in doubt
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -307,6 +320,30 @@ def test_the_camera_says_which_way_is_up(tmp_path, code, turn):
     assert difference(field, field_of(1 - INK / 255)) < SAME
 
 
+def deep_colour(values: np.ndarray) -> bytes:
+    """Write a PNG of 16 bits a colour, which Pillow does not."""
+    colours = np.repeat(values[:, :, np.newaxis], 3, axis=2).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in colours)
+    return png_of(values.shape[1], values.shape[0], (16, 2), zlib.compress(rows))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_values_of_fewer_bits_than_the_file_has_are_read(tmp_path, bits):
+    values = (1 - INK / 255) * (2**bits - 1)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "grey.png")
+    (tmp_path / "colour.png").write_bytes(deep_colour(values))
+    for name in ("grey.png", "colour.png"):
+        field = field_of(read_picture(tmp_path / name).values)
+        # Of ten bits of colour, Pillow keeps the upper two.
+        assert difference(field, field_of(1 - INK / 255)) < (2 if bits == 10 else 1) * SAME
+
+
+def test_colours_of_which_nothing_is_left_are_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(deep_colour(255.0 - INK))
+    with pytest.raises(PictureError, match="the upper 8 of them unused"):
+        read_picture(tmp_path / "a.png")
+
+
 def test_a_large_picture_is_reduced(tmp_path):
     large = GREY.resize((1600, 1600), Image.Resampling.BICUBIC)
     for image in (large, Image.fromarray(np.asarray(large).astype(np.uint16) * 200)):
@@ -324,15 +361,16 @@ def test_the_first_of_several_frames_is_read(tmp_path):
     assert difference(field_of(picture.values), field_of(1 - INK / 255)) < SAME
 
 
-def png_of(width: int, height: int) -> bytes:
-    """Write a PNG that claims a size and holds no pixels."""
+def png_of(width: int, height: int, kind: tuple[int, int] = (8, 0), pixels: bytes = b"") -> bytes:
+    """Write a PNG of some kind (bits, colour type); by default it holds no pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + checksum
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def bytes_of(kind: str) -> bytes:
@@ -372,6 +410,18 @@ def test_a_file_that_is_no_good_is_refused(tmp_path, name):
         read_picture(tmp_path / name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_libtiff_does_not_write_on_the_screen(tmp_path, capfd):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tiff", compression="tiff_lzw")
+    content = bytearray((tmp_path / "a.tiff").read_bytes())
+    content[200:2200] = b"\xff" * 2000
+    (tmp_path / "a.tiff").write_bytes(content)
+    with pytest.raises(PictureError, match="damaged or cut off"):
+        read_picture(tmp_path / "a.tiff")
+    os.write(2, b"and afterwards the screen is there again")
+    assert capfd.readouterr() == ("", "and afterwards the screen is there again")
 
 
 def test_what_is_no_file_is_refused(tmp_path):

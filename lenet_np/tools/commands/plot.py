@@ -32,7 +32,7 @@ from lenet_np.tools.plots.confusion import draw_confusion
 from lenet_np.tools.plots.curves import draw_curves
 from lenet_np.tools.plots.features import draw_features
 from lenet_np.tools.plots.histograms import draw_histograms
-from lenet_np.tools.plots.style import write_figure
+from lenet_np.tools.plots.style import remove_leftovers, write_figure
 from lenet_np.tools.runs.checkpoint import load
 from lenet_np.tools.runs.folder import Config, checkpoint_file, read_config, same_data
 from lenet_np.tools.runs.histograms import read_histograms
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done; 1 a run cannot be read, or a picture not be drawn or written (the others are); 2 usage.
     """
     arguments = parse(argv)
+    for name in PICTURES:
+        remove_leftovers(arguments.out, name)
     attempt = _Attempts()
     if len(arguments.runs) > 1:
         _draw_several(arguments, attempt)

@@ -103,13 +103,10 @@ def read(saved: Saved, path: Path) -> Reading:
     values, frames = read_picture(path)
     ink = find_ink(values)
     field = make_field(ink.strength)
-    notes = list(frames)
-    if ink.shapes > 1:
-        notes.append(f"{ink.shapes} shapes side by side: one digit is expected")
     split = Split(field[np.newaxis], np.zeros(1, np.uint8))
     logits = logits_of(saved.network, saved.checkpoint.state.parameters, split, threads=1)
     probabilities = class_probabilities(logits, saved.checkpoint.settings)[:, 0]
-    return Reading(probabilities, field, notes)
+    return Reading(probabilities, field, [*frames, *ink.doubts])
 
 
 def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64]:

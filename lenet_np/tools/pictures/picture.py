@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +22,8 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 MOST_PIXELS = 50_000_000
 #: The longer side of a larger picture is reduced to about this; a digit needs no more.
 WORKING_SIZE = 1000
+#: Bits that a pixel of a deep picture may use.
+DEPTHS = (8, 10, 12, 14, 16, 32)
 #: Longer strips hold no single digit.
 MOST_ELONGATED = 20
 
@@ -44,7 +49,7 @@ def read_picture(path: Path) -> Picture:
     _check_file(path)
     notes = []
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_libraries():
             # About the size, which is checked here, and about odd metadata, which do not matter.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
@@ -54,8 +59,9 @@ def read_picture(path: Path) -> Picture:
                 # A telephone's MPO file is a JPEG with small copies of itself behind it.
                 if image.format != "MPO" and getattr(image, "is_animated", False):
                     notes.append("several frames: this is the first")
+                deep = "16" in str(image.tile)  # where Pillow itself gives 8 bits
                 image.load()
-                values = _values(ImageOps.exif_transpose(image))
+                values = _values(ImageOps.exif_transpose(image), deep)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -68,6 +74,24 @@ def read_picture(path: Path) -> Picture:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise PictureError(f"damaged or cut off ({reason})") from error
     return Picture(values, tuple(notes))
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep libtiff from writing on the screen what the exceptions say too."""
+    try:
+        screen = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 def _check_file(path: Path) -> None:
@@ -99,19 +123,32 @@ def _too_large() -> str:
     return f"too large (at most {MOST_PIXELS // 1_000_000} million pixels are read)"
 
 
-def _values(image: Image.Image) -> Floats:
-    """Turn the pixels into numbers: (H, W, 1) or (H, W, 3)."""
+def _values(image: Image.Image, deep: bool) -> Floats:
+    """Turn the pixels into numbers, (H, W, 1) or (H, W, 3), as shares of the full scale.
+
+    Cameras and scanners write 10, 12 or 14 bits into 16 as they are. So the full scale of a deep
+    picture is the least of these that holds its largest value.
+    """
     if image.mode == "F":
         raise PictureError("pixels of floating point: save it as PNG or JPEG")
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow would cut them off at 255
-        return _reduced(np.asarray(image), _reduction(image))[:, :, np.newaxis] / 65535
+        values = np.asarray(image).clip(min=0)
+        full = next(2**bits - 1 for bits in DEPTHS if values.max() < 2**bits)
+        scaled: Floats = _reduced(values, _reduction(image))[:, :, np.newaxis] / full
+        return scaled
     if "A" in image.getbands() or "transparency" in image.info:
         colour = image.convert("RGBA").reduce(_reduction(image))
         return _on_paper(np.asarray(colour, dtype=np.float64) / 255)
     grey = image.mode in ("1", "L")
     plain = image.convert("L" if grey else "RGB").reduce(_reduction(image))
-    values = np.asarray(plain, dtype=np.float64) / 255
-    return values[:, :, np.newaxis] if grey else values
+    values = np.asarray(plain, dtype=np.float64)
+    full = 255
+    if deep:  # of the 16 bits, the upper 8 are here
+        full = next(2**bits // 256 - 1 for bits in DEPTHS[1:] if values.max() < 2**bits // 256)
+        if values.max() == 0:
+            raise PictureError("16 bits a colour, the upper 8 of them unused: save it with 8 bits")
+    shares: Floats = values / full
+    return shares[:, :, np.newaxis] if grey else shares
 
 
 def _reduction(image: Image.Image) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lenet_np.data.files import write_atomically
 
@@ -72,4 +73,24 @@ def count_in_integers(axis: Any, most: int = 7) -> None:
 def write_figure(figure: Any, file: Path) -> None:
     """Write a picture of the kind that its ending names, whole or not at all (WriteError)."""
     with house_style(), write_atomically(file) as out:
+        with suppress(OSError):  # There are file systems without locks.
+            _claim(out)
         figure.savefig(out, format=file.suffix.removeprefix("."), dpi=DPI)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what a process was writing when it was killed; the files of a living one stay."""
+    for leftover in folder.glob(f".{name}*.part"):
+        with suppress(OSError):
+            if sys.platform != "win32":  # Windows itself does not remove a file that is open.
+                with open(leftover, "rb") as file:
+                    _claim(file)
+            leftover.unlink()
+
+
+def _claim(file: BinaryIO) -> None:
+    """Lock an open file; OSError if another process has it. The system unlocks it at the end."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
