@@ -10,12 +10,14 @@ from scipy.stats import norm
 from tiny import tiny_dataset
 
 from lenet_np import ops, weights
+from lenet_np.diagnostics import diagnose
 from lenet_np.estimators import WEIGHT_ESTIMATORS, centred_ranks, leave_one_out
 from lenet_np.layers import Conv2d, Dense, Flatten, ReLU, Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.loop import initial_state, train
 from lenet_np.losses import squared_error, zero_one_loss
 from lenet_np.settings import SettingError, Settings, resolve
+from lenet_np.tools.commands.predict import class_probabilities, describe
 from lenet_np.weights import (
     LayerNoise,
     Minibatch,
@@ -455,3 +457,24 @@ def test_defaults_suit_the_place_of_the_noise():
 def test_impossible_pairs_are_refused(given, message):
     with pytest.raises(SettingError, match=f"^{message}"):
         resolve({"perturb": "weights"} | given)
+
+
+# --- what divides by the noise of the logits ----------------------------------------------------
+
+
+def test_what_has_no_meaning_without_noise_at_the_logits_is_empty():
+    parameters = lenet5().init(np.random.default_rng(0))
+    split, at_logits = tiny_dataset().validation, Settings(sigma=0.5, samples=4)
+    found = diagnose(lenet5(), parameters, split, resolve({"perturb": "weights"}), 1)
+    there = diagnose(lenet5(), parameters, split, at_logits, 1)
+    np.testing.assert_allclose(found.margin, there.margin * 0.5, rtol=1e-6)
+    assert np.isnan([*found.gradient_norm, found.signal_to_noise, found.signal_share]).all()
+    assert found.dead_units == there.dead_units
+
+
+def test_predictions_are_the_softmax():
+    logits = np.random.default_rng(0).standard_normal((10, 3))
+    softmax = class_probabilities(logits, Settings(loss="cross-entropy"))
+    settings = resolve({"perturb": "weights"})
+    np.testing.assert_array_equal(class_probabilities(logits, settings), softmax)
+    assert "did not train as probabilities" in describe(settings)

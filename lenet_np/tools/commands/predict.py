@@ -113,7 +113,8 @@ def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64
     """Turn logits (K, N) into probabilities, in the way that the training gave them a meaning.
 
     ==============  ============================================================
-    cross-entropy   p_k = exp(l_k) / sum_j exp(l_j), the softmax
+    cross-entropy   p_k = exp(l_k) / sum_j exp(l_j), the softmax; also where the noise was in the
+                    weights, though nothing made it a probability there
     zero-one        P_k = P(argmax(l + sigma eps) = k), eps ~ N(0, I): the share of noise under
                     which the class wins. Exact, by `lenet_np.smoothed`; no samples are drawn.
     ==============  ============================================================
@@ -121,7 +122,7 @@ def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64
     Both order the classes as the logits do, and every column sums to 1.
     """
     logits = logits.astype(np.float64)
-    if settings.loss == "cross-entropy":
+    if settings.loss == "cross-entropy" or settings.perturb == "weights":
         exponentials = np.exp(logits - logits.max(axis=0))
         softmax: NDArray[np.float64] = exponentials / exponentials.sum(axis=0)
         return softmax
@@ -139,6 +140,8 @@ def describe(settings: Settings) -> str:
     """Say in words what `class_probabilities` are."""
     if settings.loss == "cross-entropy":
         return "probability of each class (softmax)"
+    if settings.perturb == "weights":
+        return "softmax of the logits, which noise in the weights did not train as probabilities"
     noise = f"noise of standard deviation {settings.sigma:g} on the logits"
     return f"share of {noise} under which each class wins (exact)"
 

@@ -35,12 +35,12 @@ def draw_classes(history: History) -> Any:
     maps, lines = figure.subplots(2, 3)
     margin, norm = history.by_class("margin"), history.by_class("gradient_norm")
     widest = _largest(np.abs(margin)) or 1.0
+    at_logits = history.config.settings.perturb == "logits"
+    unit = "mean margin / sigma" if at_logits else "mean margin of the logits"
     strongest = _largest(norm) or 1.0
     weakest = strongest / 10**DECADES
     _draw_map(maps[0], history, history.by_class("recall"), "recall", vmin=0, vmax=1)
-    _draw_map(
-        maps[1], history, margin, "mean margin / sigma", cmap=SIGNED, vmin=-widest, vmax=widest
-    )
+    _draw_map(maps[1], history, margin, unit, cmap=SIGNED, vmin=-widest, vmax=widest)
     _draw_map(
         maps[2],
         history,
