@@ -24,8 +24,7 @@ import numpy as np
 
 from lenet_np.data import load_mnist
 from lenet_np.lenet import lenet5
-from lenet_np.loop import initial_state
-from lenet_np.seeds import generator
+from lenet_np.loop import initial_state, plan
 from lenet_np.settings import Settings
 from lenet_np.tools.benchmark.work import (
     IMAGES,
@@ -108,15 +107,6 @@ class Rival:
         return line.strip()
 
 
-def batches(start: Start, settings: Settings) -> Iterator[Any]:
-    """Go through the training images in the same minibatches as our own loop."""
-    size = settings.batch_size
-    for epoch in range(settings.epochs):
-        order = generator(settings.seed, "shuffle", epoch).permutation(start.training)
-        for first in range(0, start.training, size):
-            yield order[first : first + size]
-
-
 def read_all(rival: Any, start: Start) -> float:
     """Read all images that are not trained on, in batches; the share that is read right."""
     size, images = start.settings.batch_size, len(start.images)
@@ -127,19 +117,20 @@ def read_all(rival: Any, start: Start) -> float:
 
 def answer(rival: Any, start: Start, minibatches: Iterator[Any], request: str) -> object:
     """Do what a line asks for; the seconds that it took."""
-    settings, began = start.settings, time.perf_counter()
+    began = time.perf_counter()
     if request == "evaluate":
         read_all(rival, start)
     elif request.startswith("race"):
-        settings = replace(settings, seed=int(request.split()[1]))
+        settings = replace(start.settings, seed=int(request.split()[1]))
         for size in (settings.batch_size, start.training % settings.batch_size):
             rival.step(np.arange(size))  # What has to be compiled is compiled before.
         read_all(rival, start)
         rival.reset(initial_state(lenet5(), settings).parameters)
-        steps = (rival.step(here) for here in batches(start, settings))
+        # In the very minibatches of our own loop.
+        steps = (rival.step(here) for _, here in plan(start.training, 0, settings))
         return race(steps, rival.wait, lambda: read_all(rival, start))
     else:
-        for here in islice(minibatches, int(request)):
+        for _, here in islice(minibatches, int(request)):
             rival.step(here)
         rival.wait()
     return time.perf_counter() - began
@@ -161,7 +152,7 @@ def main() -> int:
         start = start_on(split, benchmark_split(), settings, int(threads))
     module = import_module(f"lenet_np.tools.benchmark.{entry.module}")
     rival = getattr(module, entry.name)(start)
-    minibatches = batches(start, replace(settings, epochs=10**9))
+    minibatches = plan(start.training, 0, replace(settings, epochs=10**9))
     print(rival.title)
     print(answer(rival, start, minibatches, "1"), flush=True)
     answer(rival, start, minibatches, "2")  # these still fetch memory

@@ -92,7 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
     there = installed()
-    names = there if arguments.rivals is None else arguments.rivals
+    if arguments.rivals is None:
+        names = [n for n in there if not (arguments.race and n.startswith("textbook"))]
+    else:
+        names = arguments.rivals
     for name in names:
         if name not in there:
             parser.error(f"argument --rivals: {name} is not installed ({REQUIREMENTS})")
