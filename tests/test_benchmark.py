@@ -203,7 +203,7 @@ def test_a_race_that_is_not_won_says_so(monkeypatch):
     monkeypatch.setattr(work, "RACE_STEPS", 1)
     found = work.race(iter(range(3)), lambda: None, lambda: 0.985).split()
     assert float(found[0]) > 0
-    assert found[1] == "nan"
+    assert found[1] == "inf"
 
 
 def test_the_command_prints_the_race(monkeypatch, capsys):
@@ -213,7 +213,7 @@ def test_the_command_prints_the_race(monkeypatch, capsys):
     monkeypatch.setattr(command, "RACES", (Settings(epochs=1, samples=2, batch_size=20),))
     assert command.main(["--race", "--turns", "2", "--rivals"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"^  lenet_np +[\d.]+ \([\d.]+ to [\d.]+\) +nan", printed, re.MULTILINE)
+    assert re.search(r"^  median: lenet_np +[\d.]+ +inf$", printed, re.MULTILINE)
 
 
 def test_a_race_without_mnist_ends_with_status_3(monkeypatch, capsys):

@@ -6,9 +6,10 @@ import argparse
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -167,27 +168,33 @@ def _race(names: Sequence[str], arguments: argparse.Namespace) -> int:
         return fail(PROGRAM, 3, error)
     keep_freed_memory()
     threads, mnist = arguments.threads, ("mnist", str(arguments.data_dir or ""))
-    say(f"Seconds of training to a validation accuracy of {' and '.join(map(str, TARGETS))},")
-    say(f"{threads} threads, median of {arguments.turns} seeds (least to most)")
+    say(f"Seconds of training on {threads} threads to a validation accuracy of {TARGETS[0]} and of")
+    say(f"{TARGETS[1]}, inf if never; minibatches and first weights are the same for everybody")
     for settings in RACES:
-        say(f"\n{settings.loss} loss, {settings.objective}, learning rate {settings.learning_rate}")
+        cure = f"0-1 loss, {settings.objective}"
+        say(f"\n{settings.loss if settings.loss == 'cross-entropy' else cure}")
+        times: dict[str, list[list[float]]] = defaultdict(list)
         with ExitStack() as stack:
             rivals = [
                 stack.enter_context(closing(Rival(name, threads, settings, *mnist)))
                 for name in names
             ]
-            times: dict[str, list[list[float]]] = defaultdict(list)
+            racers: dict[str, Callable[[Settings], str]] = {
+                "lenet_np": partial(race_ours, data, threads),
+                **{rival.title: rival.race for rival in rivals},
+            }
             for seed in range(arguments.turns):
-                own = race_ours(data, replace(settings, seed=seed), threads)
-                answers = {"lenet_np": own, **{r.title: r.ask(f"race {seed}") for r in rivals}}
-                for title, answer in answers.items():
+                for title, run in racers.items():
+                    answer = run(replace(settings, seed=seed))
                     times[title].append([float(word) for word in answer.split()])
-        for title, runs in times.items():
-            cells = (
-                f"{median(t):8.2f} ({min(t):.2f} to {max(t):.2f})" for t in zip(*runs, strict=True)
-            )
-            say(f"  {title:38} {'  '.join(cells)}")
+                    say(f"  seed {seed}: {title:38} {_seconds(times[title][-1])}")
+        for title, found in times.items():
+            say(f"  median: {title:38} {_seconds(map(median, zip(*found, strict=True)))}")
     return 0
+
+
+def _seconds(times: Iterable[float]) -> str:
+    return "  ".join(f"{seconds:8.2f}" for seconds in times)
 
 
 def _take_turns(
