@@ -165,7 +165,8 @@ def _race(names: Sequence[str], arguments: argparse.Namespace) -> int:
     try:
         data = load_mnist(arguments.data_dir)
     except DataError as error:
-        return fail(PROGRAM, 3, error)
+        text = str(error).splitlines()[0]  # The others speak of the synthetic digits.
+        return fail(PROGRAM, 3, f"{text}; --data-dir names a folder that has the files")
     keep_freed_memory()
     threads, mnist = arguments.threads, ("mnist", str(arguments.data_dir or ""))
     say(f"Seconds of training on {threads} threads to a validation accuracy of {TARGETS[0]} and of")
