@@ -129,14 +129,16 @@ from importlib import import_module
 import numpy as np
 
 from lenet_np import es
+from lenet_np.data import Split
 from lenet_np.data.minibatch import gather
 from lenet_np.lenet import lenet5
-from lenet_np.loop import Part, initial_state, loss_and_gradients
+from lenet_np.loop import initial_state
 from lenet_np.optim import Adam
 from lenet_np.settings import Settings
 from lenet_np.threads import cores
 from lenet_np.tools.benchmark.rivals import RIVALS
 from lenet_np.tools.benchmark.work import benchmark_split, start_on
+from lenet_np.workers import Part, loss_and_gradients
 
 entry = RIVALS[sys.argv[1]]
 network, split, rng = lenet5(), benchmark_split(80), np.random.default_rng(0)
@@ -149,7 +151,7 @@ for settings in (Settings(samples=30, learning_rate=1e-3, **option) for option i
     steps = 3 if settings.loss == "cross-entropy" else 0
     for step in range(steps + 1):
         here = np.arange(16 * step, 16 * step + 16)
-        part = Part(*gather(split, here), noise)
+        part = Part(Split(split.pixels[here], split.classes[here]), noise, (0, 0))
         gradients = loss_and_gradients(network, parameters, part, settings).gradients
         if step < steps:
             parameters, state = Adam(1e-3).update(parameters, gradients, state)

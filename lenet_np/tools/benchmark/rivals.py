@@ -24,7 +24,7 @@ import numpy as np
 
 from lenet_np.data import load_mnist
 from lenet_np.lenet import lenet5
-from lenet_np.loop import initial_state, plan
+from lenet_np.loop import initial_state
 from lenet_np.settings import Settings
 from lenet_np.tools.benchmark.work import (
     IMAGES,
@@ -35,6 +35,7 @@ from lenet_np.tools.benchmark.work import (
     start_on,
 )
 from lenet_np.tools.cli.machine import keep_freed_memory
+from lenet_np.workers import plan
 
 
 class Entry(NamedTuple):
