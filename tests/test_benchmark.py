@@ -110,11 +110,21 @@ def test_a_rival_that_fails_ends_the_contest_in_one_line(monkeypatch, capfd):
 
 def test_wrong_values_are_refused_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(command, "installed", list)
-    for words in (["--turns", "0"], ["--rivals", "caffe"], ["--rivals", "jax"]):
+    race = ["--race", "--rivals", "textbook-float32"]
+    for words in (["--turns", "0"], ["--rivals", "caffe"], ["--rivals", "jax"], race):
         with pytest.raises(SystemExit) as stop:
             command.main(words)
         assert stop.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_rival_ends_in_the_middle_of_its_work():
+    rival = Rival("textbook-float64", 1, Settings())
+    with pytest.MonkeyPatch.context() as patch:  # what Ctrl-C does while its answer is waited for
+        patch.setattr(rival, "_read", lambda: "0")
+        rival.turn("100000")
+    rival.close()
+    assert rival._process.returncode != 0
 
 
 # --- the rivals, where they are installed ---------------------------------------------------------

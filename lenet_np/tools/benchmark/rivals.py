@@ -18,13 +18,14 @@ from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lenet_np.data import load_mnist
 from lenet_np.lenet import lenet5
 from lenet_np.loop import initial_state
+from lenet_np.ops import Array, Parameters
 from lenet_np.settings import Settings
 from lenet_np.tools.benchmark.work import (
     IMAGES,
@@ -36,6 +37,20 @@ from lenet_np.tools.benchmark.work import (
 )
 from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.workers import plan
+
+
+class Contestant(Protocol):
+    """What a rival can do, whatever it is written with; it is made from a `Start`."""
+
+    title: str
+
+    def reset(self, parameters: Parameters) -> None: ...  # begin again, with these weights
+
+    def step(self, here: Any) -> None: ...  # one training step, on the images of these indices
+
+    def wait(self) -> None: ...  # until nothing is left running behind a step
+
+    def read(self, here: slice) -> Array: ...  # answers
 
 
 class Entry(NamedTuple):
@@ -93,7 +108,8 @@ class Rival:
         return self._ask(f"race {settings.seed}")
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, also in the middle of a race."""
+        self._process.terminate()
         with suppress(BrokenPipeError):
             self._process.communicate()
 
@@ -112,7 +128,7 @@ class Rival:
         return line.strip()
 
 
-def read_all(rival: Any, start: Start) -> float:
+def read_all(rival: Contestant, start: Start) -> float:
     """Read all images that are not trained on, in batches; the share that is read right."""
     size, images = start.settings.batch_size, len(start.images)
     heres = [slice(first, first + size) for first in range(start.training, images, size)]
@@ -120,7 +136,7 @@ def read_all(rival: Any, start: Start) -> float:
     return sum(right) / (images - start.training)
 
 
-def answer(rival: Any, start: Start, minibatches: Iterator[Any], request: str) -> object:
+def answer(rival: Contestant, start: Start, minibatches: Iterator[Any], request: str) -> object:
     """Do what a line asks for; the seconds that it took."""
     began = time.perf_counter()
     if request == "evaluate":
@@ -131,9 +147,13 @@ def answer(rival: Any, start: Start, minibatches: Iterator[Any], request: str) -
             rival.step(np.arange(size))  # What has to be compiled is compiled before.
         read_all(rival, start)
         rival.reset(initial_state(lenet5(), settings).parameters)
-        # In the very minibatches of our own loop.
-        steps = (rival.step(here) for _, here in plan(start.training, 0, settings))
-        return race(steps, rival.wait, lambda: read_all(rival, start))
+
+        def steps() -> Iterator[None]:
+            for _, here in plan(start.training, 0, settings):  # our own loop's minibatches
+                rival.step(here)
+                yield
+
+        return race(steps(), rival.wait, lambda: read_all(rival, start))
     else:
         for _, here in islice(minibatches, int(request)):
             rival.step(here)
@@ -156,7 +176,7 @@ def main() -> int:
         split = benchmark_split(images * settings.batch_size)
         start = start_on(split, benchmark_split(), settings, int(threads))
     module = import_module(f"lenet_np.tools.benchmark.{entry.module}")
-    rival = getattr(module, entry.name)(start)
+    rival: Contestant = getattr(module, entry.name)(start)
     minibatches = plan(start.training, 0, replace(settings, epochs=10**9))
     print(rival.title)
     print(answer(rival, start, minibatches, "1"), flush=True)

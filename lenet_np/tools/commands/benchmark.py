@@ -37,7 +37,7 @@ from lenet_np.tools.plots.style import COLOURS, GREY, house_style, new_figure, w
 from lenet_np.workers import PART_SIZE
 
 PROGRAM = "python -m lenet_np benchmark"
-REQUIREMENTS = "docs/requirements-bench.txt lists the packages"
+REQUIREMENTS = "docs/requirements-bench.txt lists the rivals that need a package"
 #: Turns of each contestant, unless the user says otherwise.
 TURNS = 15
 #: The textbook network is slow: this many steps are enough for its turn.
@@ -92,14 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
-    there = installed()
-    if arguments.rivals is None:
-        names = [n for n in there if not (arguments.race and n.startswith("textbook"))]
-    else:
-        names = arguments.rivals
+    if arguments.figure and arguments.race:
+        parser.error("argument --figure: a race has no picture; leave one of the two out")
+    # The textbook knows one objective, and would race for an hour.
+    there = [n for n in installed() if not (arguments.race and n.startswith("textbook"))]
+    names = there if arguments.rivals is None else arguments.rivals
     for name in names:
         if name not in there:
-            parser.error(f"argument --rivals: {name} is not installed ({REQUIREMENTS})")
+            why = "does not race" if name.startswith("textbook") else "is not installed"
+            parser.error(f"argument --rivals: {name} {why} ({REQUIREMENTS})")
     try:
         if arguments.race:
             return _race(names, arguments)
