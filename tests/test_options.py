@@ -14,7 +14,7 @@ from lenet_np.tools.runs.folder import CHECKPOINTS, RunFolderError, checkpoint_f
 USERS = {
     "--checkpoint": {"evaluate", "predict", "plot"},
     "--split": {"evaluate", "plot"},
-    "--data-dir": {"doctor", "train", "evaluate", "plot", "study"},
+    "--data-dir": {"benchmark", "doctor", "train", "evaluate", "plot", "study"},
 }
 
 

@@ -76,13 +76,14 @@ def studies(module: ModuleType) -> None:
 
 
 def benchmark_work(module: ModuleType) -> None:
-    change(module, STEPS=1, IMAGES=IMAGES)
+    change(module, STEPS=1, IMAGES=IMAGES, TRAINING=IMAGES)
     other_defaults(module.benchmark_split, ["images"], images=IMAGES)
 
 
 def benchmark_command(module: ModuleType) -> None:
-    """Without pauses, and without PyTorch, which takes seconds to start."""
-    change(module, TURNS=1, TEXTBOOK_STEPS=1, PAUSE=0.0, find_spec=lambda name: None)
+    """Without pauses, and without PyTorch and its like, which take seconds to start."""
+    textbook = ["textbook-float32", "textbook-float64"]
+    change(module, TURNS=1, TEXTBOOK_STEPS=1, PAUSE=0.0, installed=lambda: textbook)
 
 
 def proof(module: ModuleType) -> None:

@@ -2,37 +2,80 @@
 
 A process of its own, because the threads of two libraries in one process disturb each other, and
 so that the memory of one is not counted as the other's. A line with a number on its standard
-input asks for so many training steps, ``evaluate`` for one pass over the images; the seconds that
-it took come back as a line.
+input asks for so many training steps, ``evaluate`` for one pass over the images, ``race`` for a
+race; the seconds that it took come back as a line.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from dataclasses import asdict, replace
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lenet_np.data import pad_to_32
+from lenet_np.data import load_mnist
 from lenet_np.lenet import lenet5
+from lenet_np.loop import initial_state
+from lenet_np.ops import Array, Parameters
 from lenet_np.settings import Settings
-from lenet_np.tools.benchmark.textbook import TextbookLeNet
-from lenet_np.tools.benchmark.work import IMAGES, benchmark_split
+from lenet_np.tools.benchmark.work import (
+    IMAGES,
+    TRAINING,
+    Start,
+    benchmark_split,
+    race,
+    start_on,
+)
 from lenet_np.tools.cli.machine import keep_freed_memory
+from lenet_np.workers import plan
 
-RIVALS = ("pytorch", "pytorch-keeps-memory", "textbook-float32", "textbook-float64")
 
-
-class Contestant(NamedTuple):
-    """What a rival can do."""
+class Contestant(Protocol):
+    """What a rival can do, whatever it is written with; it is made from a `Start`."""
 
     title: str
-    step: Callable[[], None]
-    evaluate: Callable[[slice], None]
+
+    def reset(self, parameters: Parameters) -> None: ...  # begin again, with these weights
+
+    def step(self, here: Any) -> None: ...  # one training step, on the images of these indices
+
+    def wait(self) -> None: ...  # until nothing is left running behind a step
+
+    def read(self, here: slice) -> Array: ...  # answers
+
+
+class Entry(NamedTuple):
+    """Where a rival is written, and how it runs."""
+
+    package: str  # that must be installed
+    module: str
+    name: str
+    keeps_memory: bool = True  # told, as we tell it to ourselves, not to return freed memory
+
+
+RIVALS = {
+    "pytorch": Entry("torch", "with_pytorch", "Eager", False),
+    "pytorch-best": Entry("torch", "with_pytorch", "Expert"),
+    "torch-compile": Entry("torch", "with_pytorch", "Compiled"),
+    "jax": Entry("jax", "with_jax", "Jit"),
+    "tensorflow": Entry("tensorflow", "with_tensorflow", "Graph"),
+    "textbook-float32": Entry("numpy", "textbook", "Single", False),
+    "textbook-float64": Entry("numpy", "textbook", "Double", False),
+}
+
+
+def installed() -> list[str]:
+    """List the rivals that can take part."""
+    return [name for name, entry in RIVALS.items() if find_spec(entry.package)]
 
 
 class RivalError(RuntimeError):
@@ -40,31 +83,42 @@ class RivalError(RuntimeError):
 
 
 class Rival:
-    """A process that takes turns; the threads are PyTorch's, or those of NumPy's BLAS."""
+    """A process that takes turns on random images, or races on MNIST."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(
+        self, name: str, threads: int, settings: Settings, data: str = "random", folder: str = ""
+    ) -> None:
         self._name = name
+        words = (name, str(threads), json.dumps(asdict(settings)), data, folder)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lenet_np.tools.benchmark.rivals", name, str(threads)],
+            [sys.executable, "-m", "lenet_np.tools.benchmark.rivals", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for us; the rivals end when their input does.
         )
-        self.title = self._read()
+        self.title, self.first_step = self._read(), float(self._read())
 
     def turn(self, request: str) -> float:
         """Let it work: a number of steps, or ``evaluate``; the seconds that it took."""
+        return float(self._ask(request))
+
+    def race(self, settings: Settings) -> str:
+        """Let it race, with the settings that it was made with but for the seed."""
+        return self._ask(f"race {settings.seed}")
+
+    def close(self) -> None:
+        """End the process, also in the middle of a race."""
+        self._process.terminate()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
+
+    def _ask(self, request: str) -> str:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # Nobody there: reading the answer says so.
             self._process.stdin.write(f"{request}\n")
             self._process.stdin.flush()
-        return float(self._read())
-
-    def close(self) -> None:
-        """End the process."""
-        with suppress(BrokenPipeError):
-            self._process.communicate()
+        return self._read()
 
     def _read(self) -> str:
         assert self._process.stdout is not None
@@ -74,99 +128,63 @@ class Rival:
         return line.strip()
 
 
-def _indices(images: int, batch_size: int) -> Iterator[Any]:
-    """Go through the images in batches, in an order drawn anew each time."""
-    rng = np.random.default_rng(0)
-    while True:
-        order = rng.permutation(images)
-        for end in range(batch_size, images + 1, batch_size):
-            yield order[end - batch_size : end]
+def read_all(rival: Contestant, start: Start) -> float:
+    """Read all images that are not trained on, in batches; the share that is read right."""
+    size, images = start.settings.batch_size, len(start.images)
+    heres = [slice(first, first + size) for first in range(start.training, images, size)]
+    right = [np.count_nonzero(rival.read(here) == start.classes[here]) for here in heres]
+    return sum(right) / (images - start.training)
 
 
-def textbook(dtype: str) -> Contestant:
-    """Make the network of the courses ready."""
-    settings, split = Settings(), benchmark_split()
-    images = pad_to_32(split[:][0]).transpose(0, 3, 1, 2).astype(dtype)
-    labels = split.classes
-    network = TextbookLeNet(lenet5().init(np.random.default_rng(0)), dtype)
-    indices, rng = _indices(IMAGES, settings.batch_size), np.random.default_rng(0)
+def answer(rival: Contestant, start: Start, minibatches: Iterator[Any], request: str) -> object:
+    """Do what a line asks for; the seconds that it took."""
+    began = time.perf_counter()
+    if request == "evaluate":
+        read_all(rival, start)
+    elif request.startswith("race"):
+        settings = replace(start.settings, seed=int(request.split()[1]))
+        for size in {settings.batch_size, start.training % settings.batch_size} - {0}:
+            rival.step(np.arange(size))  # What has to be compiled is compiled before.
+        read_all(rival, start)
+        rival.reset(initial_state(lenet5(), settings).parameters)
 
-    def step() -> None:
-        here = next(indices)
-        logits = network.forward(images[here])
-        shape = (settings.samples, *logits.shape)
-        noise = rng.standard_normal(shape, dtype=network.dtype)  # type: ignore[arg-type]
-        network.backward(network.estimate(logits, labels[here], noise, settings.sigma))
-        network.adam(settings.learning_rate)
+        def steps() -> Iterator[None]:
+            for _, here in plan(start.training, 0, settings):  # our own loop's minibatches
+                rival.step(here)
+                yield
 
-    def evaluate(here: slice) -> None:
-        network.forward(images[here]).argmax(axis=1)
-
-    return Contestant(f"textbook im2col, {dtype}", step, evaluate)
-
-
-def pytorch(threads: int) -> Contestant:
-    """Make the same pipeline in PyTorch (eager) ready."""
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    # As many images as MNIST has to train on: how much memory a process has had before decides
-    # whether its allocator keeps what is freed.
-    nn, settings, split = torch.nn, Settings(), benchmark_split(55_000)
-    images = torch.from_numpy(pad_to_32(split[:][0]).transpose(0, 3, 1, 2).copy())
-    labels = torch.from_numpy(split.classes.astype(np.int64))
-    network = nn.Sequential(
-        *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU()),
-        *(nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
-    )
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    indices, sigma = _indices(len(split), settings.batch_size), settings.sigma
-
-    def step() -> None:
-        here = torch.from_numpy(next(indices))
-        logits = network(images[here])
-        with torch.no_grad():
-            noise = torch.randn(settings.samples, *logits.shape)
-            errors = ((logits + sigma * noise).argmax(dim=2) != labels[here]).float()
-            gradient = (errors[:, :, None] * noise).mean(dim=0) / sigma
-        optimizer.zero_grad()
-        logits.backward(gradient)
-        optimizer.step()
-
-    def evaluate(here: slice) -> None:
-        with torch.no_grad():
-            network(images[here]).argmax(dim=1)
-
-    return Contestant(f"PyTorch {torch.__version__} eager", step, evaluate)
+        return race(steps(), rival.wait, lambda: read_all(rival, start))
+    else:
+        for _, here in islice(minibatches, int(request)):
+            rival.step(here)
+        rival.wait()
+    return time.perf_counter() - began
 
 
 def main() -> int:
     """Take turns until the standard input ends."""
-    name, threads = sys.argv[1], int(sys.argv[2])
-    if name.startswith("pytorch"):
-        title, step, evaluate = pytorch(threads)
-    else:
-        title, step, evaluate = textbook(name.removeprefix("textbook-"))
-    if name == "pytorch-keeps-memory":
-        # PyTorch gives freed memory back to the system and takes it anew each step.
+    name, threads, given, data, folder = sys.argv[1:]
+    entry, settings = RIVALS[name], Settings(**json.loads(given))
+    if entry.keeps_memory:
         keep_freed_memory()
-        title += ", keeps memory"
-    for _ in range(3):  # the first steps fetch code and memory
-        step()
-    print(title, flush=True)
-    batch = Settings().batch_size
+    if data == "mnist":
+        mnist = load_mnist(folder or None, download=False)
+        start = start_on(mnist.train, mnist.validation, settings, int(threads))
+    else:
+        # Whole minibatches alone.
+        images = (IMAGES if entry.package == "numpy" else TRAINING) // settings.batch_size
+        split = benchmark_split(images * settings.batch_size)
+        start = start_on(split, benchmark_split(), settings, int(threads))
+    module = import_module(f"lenet_np.tools.benchmark.{entry.module}")
+    rival: Contestant = getattr(module, entry.name)(start)
+    minibatches = plan(start.training, 0, replace(settings, epochs=10**9))
+    print(rival.title)
+    print(answer(rival, start, minibatches, "1"), flush=True)
+    answer(rival, start, minibatches, "2")  # these still fetch memory
+    if entry.module != "textbook":
+        answer(rival, start, minibatches, "evaluate")  # compiled for two sizes of batches
     for line in sys.stdin:
-        start = time.perf_counter()
-        if line.strip() == "evaluate":
-            for first in range(0, IMAGES, batch):
-                evaluate(slice(first, first + batch))
-        else:
-            for _ in range(int(line)):
-                step()
-        print(time.perf_counter() - start, flush=True)
+        print(answer(rival, start, minibatches, line.strip()), flush=True)
     return 0
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from lenet_np.tools.benchmark.work import Start
+
 Array = NDArray[Any]
 
 
@@ -179,3 +181,37 @@ class TextbookLeNet:
                 mean[k] += 0.1 * (gradient - mean[k])
                 square[k] += 0.001 * (gradient**2 - square[k])
                 value -= rate_t * mean[k] / (np.sqrt(square[k]) + 1e-8)
+
+
+class Single:
+    """This network and its pipeline as a rival."""
+
+    dtype: type[np.floating[Any]] = np.float32
+
+    def __init__(self, start: Start) -> None:
+        self.title = f"textbook im2col, {np.dtype(self.dtype)}"
+        self.settings, self.labels = start.settings, start.classes
+        self.images = start.images.astype(self.dtype)
+        self.network = TextbookLeNet(start.parameters, self.dtype)
+        self.rng = np.random.default_rng(0)
+
+    def step(self, here: Array) -> None:
+        logits = self.network.forward(self.images[here])
+        shape = (self.settings.samples, *logits.shape)
+        noise = self.rng.standard_normal(shape, dtype=self.dtype)
+        dlogits = self.network.estimate(logits, self.labels[here], noise, self.settings.sigma)
+        self.network.backward(dlogits)
+        self.network.adam(self.settings.learning_rate)
+
+    def wait(self) -> None:
+        """Nothing is left running behind a step."""
+
+    def read(self, here: slice) -> Array:
+        answers: Array = self.network.forward(self.images[here]).argmax(axis=1)
+        return answers
+
+
+class Double(Single):
+    """In float64, as NumPy makes numbers."""
+
+    dtype = np.float64

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet_np import es
-from lenet_np.data import CLASSES, Split
+from lenet_np.data import CLASSES, Dataset, Split, pad_to_32
 from lenet_np.data.minibatch import gather
 from lenet_np.evaluate import evaluate
 from lenet_np.layers import Conv2d, Dense, Sequential
@@ -28,6 +31,9 @@ from lenet_np.workers import PART_SIZE
 
 STEPS = 50  # in one turn
 IMAGES = 10_000  # as many as the test set of MNIST
+#: As many as MNIST has. A rival needs all of them: how much memory a process has had before decides
+#: whether its allocator keeps what is freed.
+TRAINING = 55_000
 
 
 def benchmark_split(images: int = IMAGES) -> Split:
@@ -35,6 +41,98 @@ def benchmark_split(images: int = IMAGES) -> Split:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, 28, 28), dtype=np.uint8)
     return Split(pixels, rng.integers(0, CLASSES, images, dtype=np.uint8))
+
+
+class Start(NamedTuple):
+    """What a rival is given: the images, first weights and settings, and its threads."""
+
+    images: Array  # (N, 1, 32, 32) float32 in [0, 1]
+    classes: NDArray[np.int64]  # (N,)
+    training: int  # so many images to train on; the others are read in evaluation
+    parameters: Parameters
+    settings: Settings
+    threads: int
+
+
+def start_on(training: Split, others: Split, settings: Settings, threads: int) -> Start:
+    """Give a rival the images of two splits, and the weights that our own run begins with."""
+    images = [pad_to_32(split[:][0]).transpose(0, 3, 1, 2) for split in (training, others)]
+    classes = np.concatenate([training.classes, others.classes]).astype(np.int64)
+    parameters = initial_state(lenet5(), settings).parameters
+    return Start(np.concatenate(images), classes, len(training), parameters, settings, threads)
+
+
+def channels_last(parameters: Parameters) -> Parameters:
+    """Turn weights into the layouts of JAX and TensorFlow: (KH, KW, C, F) and (in, out)."""
+    turned = {name: value.T for name, value in parameters.items()}
+    for name, shape in _WINDOWS.items():
+        window = parameters[name].reshape(shape).transpose(2, 3, 1, 0)
+        turned[name] = window.reshape(-1, shape[0]) if name == "dense1.weight" else window
+    return turned
+
+
+def channels_first(parameters: Parameters) -> Parameters:
+    """Turn weights, or their gradients, back: the inverse of `channels_last`."""
+    turned = {name: value.T for name, value in parameters.items()}
+    for name, (filters, channels, height, width) in _WINDOWS.items():
+        window = parameters[name].reshape(height, width, channels, filters).transpose(3, 2, 0, 1)
+        turned[name] = window.reshape(filters, -1) if name == "dense1.weight" else window
+    return turned
+
+
+#: dense1 reads a flattened image, so it depends on the order of the axes as a kernel does.
+_WINDOWS = {
+    "conv1.weight": (6, 1, 5, 5),
+    "conv2.weight": (16, 6, 5, 5),
+    "dense1.weight": (120, 16, 5, 5),
+}
+
+#: The race: evaluated after so many steps, until these validation accuracies.
+RACE_STEPS, TARGETS = 43, (0.98, 0.99)
+#: With the cure, and with cross-entropy.
+RACES = (
+    Settings(learning_rate=1e-3, objective="log-success"),
+    Settings(learning_rate=1e-3, loss="cross-entropy"),
+)
+
+
+def race(steps: Iterable[object], wait: Callable[[], object], read: Callable[[], float]) -> str:
+    """Train until the validation accuracy has reached the targets.
+
+    The seconds of training until each, as words; inf if it was not reached. Evaluation, after each
+    tenth of an epoch of MNIST, does not count.
+    """
+    seconds = 0.0
+    reached: list[float] = []
+    start = time.perf_counter()
+    for number, _ in enumerate(steps, start=1):
+        if number % RACE_STEPS:
+            continue
+        wait()
+        seconds += time.perf_counter() - start
+        accuracy = read()
+        reached += [seconds] * sum(accuracy >= target for target in TARGETS[len(reached) :])
+        if len(reached) == len(TARGETS):
+            break
+        start = time.perf_counter()
+    return " ".join(map(str, [*reached, *[math.inf] * (len(TARGETS) - len(reached))]))
+
+
+def race_ours(data: Dataset, threads: int, settings: Settings) -> str:
+    """Run our own training loop in the race."""
+    network = lenet5()
+    state = initial_state(network, settings)
+
+    def steps() -> Iterator[None]:
+        nonlocal state
+        for now, _ in train(network, data.train, settings, threads=threads):
+            state = now
+            yield
+
+    def read() -> float:
+        return evaluate(network, state.parameters, data.validation, threads=threads).accuracy
+
+    return race(steps(), lambda: None, read)
 
 
 class Ours:

@@ -5,26 +5,39 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from importlib.util import find_spec
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from lenet_np.data import DataError, load_mnist
 from lenet_np.settings import Settings
 from lenet_np.threads import default_threads
-from lenet_np.tools.benchmark.rivals import RIVALS, Rival, RivalError
-from lenet_np.tools.benchmark.work import IMAGES, STEPS, Ours, measure_pieces, measure_products
+from lenet_np.tools.benchmark.rivals import RIVALS, Rival, RivalError, installed
+from lenet_np.tools.benchmark.work import (
+    IMAGES,
+    RACES,
+    STEPS,
+    TARGETS,
+    Ours,
+    measure_pieces,
+    measure_products,
+    race_ours,
+)
 from lenet_np.tools.cli import machine
 from lenet_np.tools.cli.machine import keep_freed_memory
-from lenet_np.tools.cli.parser import Parser, at_least
+from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least
 from lenet_np.tools.cli.screen import fail, say
 from lenet_np.tools.plots.style import COLOURS, GREY, house_style, new_figure, write_figure
 from lenet_np.workers import PART_SIZE
 
 PROGRAM = "python -m lenet_np benchmark"
+REQUIREMENTS = "docs/requirements-bench.txt lists the rivals that need a package"
 #: Turns of each contestant, unless the user says otherwise.
 TURNS = 15
 #: The textbook network is slow: this many steps are enough for its turn.
@@ -38,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog=PROGRAM,
         description="Measure a training step and evaluation, piece by piece, as a whole, and "
-        "against PyTorch (where it is installed) and a textbook network in NumPy.",
+        "against PyTorch, JAX and TensorFlow (where they are installed) and a textbook network.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -53,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=at_least(1),
         default=default_threads(),
         metavar="N",
-        help="threads of lenet_np and of PyTorch (default: one per core, here %(default)s)",
+        help="threads of everybody (default: one per core, here %(default)s)",
     )
     parser.add_argument(
         "--figure",
@@ -61,16 +74,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="draw the pieces of the step: .png, .svg or .pdf (default: no figure)",
     )
+    parser.add_argument(
+        "--rivals",
+        nargs="*",
+        choices=RIVALS,
+        metavar="NAME",
+        help=f"who else takes part, of {', '.join(RIVALS)} (default: all that are installed)",
+    )
+    parser.add_argument(
+        "--race",
+        action="store_true",
+        help="instead, the time of training on MNIST to an accuracy of "
+        f"{' and '.join(map(str, TARGETS))}, with the cure and with cross-entropy; "
+        "a turn is a seed",
+    )
+    add_data_dir(parser)
     arguments = parser.parse_args(argv)
     if arguments.figure and arguments.figure.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"argument --figure: takes .png, .svg or .pdf, got {arguments.figure}")
+    if arguments.figure and arguments.race:
+        parser.error("argument --figure: a race has no picture; leave one of the two out")
+    # The textbook knows one objective, and would race for an hour.
+    there = [n for n in installed() if not (arguments.race and n.startswith("textbook"))]
+    names = there if arguments.rivals is None else arguments.rivals
+    for name in names:
+        if name not in there:
+            why = "does not race" if name.startswith("textbook") else "is not installed"
+            parser.error(f"argument --rivals: {name} {why} ({REQUIREMENTS})")
     try:
-        return _run(arguments)
+        if arguments.race:
+            return _race(names, arguments)
+        return _run(names, arguments)
     except (RivalError, OSError) as error:
         return fail(PROGRAM, 1, error)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     settings = Settings()
     say(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.system()}")
@@ -82,7 +121,7 @@ def _run(arguments: argparse.Namespace) -> int:
     products = measure_products(arguments.turns * STEPS)
     _print_pieces(pieces, products)
 
-    _print_contest(arguments.turns, arguments.threads)
+    _print_contest(names, arguments.turns, arguments.threads)
     peak = machine.peak_memory()
     if peak is not None:
         say(f"\nPeak memory of this benchmark: {peak / 1e6:.0f} MB")
@@ -100,14 +139,10 @@ def _print_pieces(pieces: dict[str, float], products: float) -> None:
     say(f"  {'of which products':18} {1e3 * products:7.3f}  (measured alone)\n")
 
 
-def _print_contest(turns: int, threads: int) -> None:
+def _print_contest(names: Sequence[str], turns: int, threads: int) -> None:
     """Let everybody take turns, one after the other, and print what the turns took."""
-    names = list(RIVALS)
-    if find_spec("torch") is None:
-        names = [name for name in names if not name.startswith("pytorch")]
-        say("PyTorch is not installed and does not take part: docs/requirements-bench.txt\n")
     with ExitStack() as stack:
-        rivals = [stack.enter_context(closing(Rival(name, threads))) for name in names]
+        rivals = [stack.enter_context(closing(Rival(name, threads, Settings()))) for name in names]
         contestants: list[Ours | Rival] = [Ours(threads), *rivals]
         steps = [TEXTBOOK_STEPS if name.startswith("textbook") else STEPS for name in names]
         training = _take_turns(contestants, [str(n) for n in (STEPS, *steps)], turns)
@@ -121,6 +156,47 @@ def _print_contest(turns: int, threads: int) -> None:
     _print_rows(titles, per_step, Settings().batch_size)
     say(f"\nEvaluation of {IMAGES:,} images, in a third as many turns: ms")
     _print_rows(titles, evaluation, IMAGES)
+    say("\nThe first step, which compiles what is compiled: seconds")
+    for rival in rivals:
+        say(f"  {rival.title:38} {rival.first_step:8.2f}")
+
+
+def _race(names: Sequence[str], arguments: argparse.Namespace) -> int:
+    """Train everybody on MNIST with the same minibatches until the targets are reached."""
+    try:
+        data = load_mnist(arguments.data_dir)
+    except DataError as error:
+        text = str(error).splitlines()[0]  # The others speak of the synthetic digits.
+        return fail(PROGRAM, 3, f"{text}; --data-dir names a folder that has the files")
+    keep_freed_memory()
+    threads, mnist = arguments.threads, ("mnist", str(arguments.data_dir or ""))
+    say(f"Seconds of training on {threads} threads to a validation accuracy of {TARGETS[0]} and of")
+    say(f"{TARGETS[1]}, inf if never; minibatches and first weights are the same for everybody")
+    for settings in RACES:
+        cure = f"0-1 loss, {settings.objective}"
+        say(f"\n{settings.loss if settings.loss == 'cross-entropy' else cure}")
+        times: dict[str, list[list[float]]] = defaultdict(list)
+        with ExitStack() as stack:
+            rivals = [
+                stack.enter_context(closing(Rival(name, threads, settings, *mnist)))
+                for name in names
+            ]
+            racers: dict[str, Callable[[Settings], str]] = {
+                "lenet_np": partial(race_ours, data, threads),
+                **{rival.title: rival.race for rival in rivals},
+            }
+            for seed in range(arguments.turns):
+                for title, run in racers.items():
+                    answer = run(replace(settings, seed=seed))
+                    times[title].append([float(word) for word in answer.split()])
+                    say(f"  seed {seed}: {title:38} {_seconds(times[title][-1])}")
+        for title, found in times.items():
+            say(f"  median: {title:38} {_seconds(map(median, zip(*found, strict=True)))}")
+    return 0
+
+
+def _seconds(times: Iterable[float]) -> str:
+    return "  ".join(f"{seconds:8.2f}" for seconds in times)
 
 
 def _take_turns(
