@@ -17,15 +17,17 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lenet_np.coursework.layouts import LAYOUTS
-from lenet_np.coursework.process import RESULT, TRACE, cut, line_of
-from lenet_np.coursework.task import Exercise, Failed, Remark, fail
-from lenet_np.coursework.tasks import TASKS
+from .layouts import LAYOUTS
+from .process import RESULT, TRACE, cut, line_of
+from .stored import STORED, load
+from .task import Answers, Exercise, Failed, Remark, Task, fail
+from .tasks import TASKS
 
 #: The name of the student's module.
 MODULE = "exercise"
@@ -46,26 +48,44 @@ def main() -> None:
     trace = open(folder / TRACE, "w", encoding="utf-8")  # noqa: SIM115
     faulthandler.enable(trace)
     faulthandler.dump_traceback_later(request["seconds"], exit=True, file=trace)
-    result: dict[str, Any] = {"memory_limited": limited, "remarks": []}
+    exercise = Exercise(
+        {}, LAYOUTS[request["layout"]], request["seed"], _answers(), partial(_explain, file)
+    )
+
+    def save(more: dict[str, Any]) -> None:
+        remarks = [cut(remark)._asdict() for remark in exercise.remarks[:MOST_REMARKS]]
+        result = {"memory_limited": limited, "remarks": remarks, "parts": exercise.parts, **more}
+        # First under another name: what has the right one is whole.
+        whole = folder / f"{RESULT}.part"
+        whole.write_text(json.dumps(result), encoding="utf-8")
+        whole.replace(folder / RESULT)
+
+    looked: dict[str, Any] = {}
     try:
         if request["task"] is None:
-            result |= _look_at(file)
+            looked = _look_at(file)
         else:
-            _check(file, request["task"], request["layout"])
-    except Failed as failed:
-        result["remarks"] = [cut(remark)._asdict() for remark in failed.remarks[:MOST_REMARKS]]
+            exercise.saved = lambda: save({"complete": False})
+            _check(file, TASKS[request["task"]], exercise)
     except BaseException as error:
-        result["remarks"] = [cut(_remark(file, error))._asdict()]
+        exercise.remarks += exercise.explain(error)
     faulthandler.cancel_dump_traceback_later()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    # First under another name: what has the right one is complete.
-    whole = folder / f"{RESULT}.part"
-    whole.write_text(json.dumps(result), encoding="utf-8")
-    whole.replace(folder / RESULT)
+    save({"complete": True, **looked})
     # Threads that the student's code started, and its atexit functions, are not waited for.
     os._exit(0)
+
+
+def _answers() -> Answers:
+    """Take what the package gives; where it must not be, what it gave."""
+    stored = Path(__file__).with_name(STORED)
+    if stored.exists():
+        return load(stored)
+    from .answers import answer
+
+    return answer
 
 
 def _watch() -> None:
@@ -234,10 +254,19 @@ def _imported(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ...]]]:
                 yield node.lineno, (*names, *(texts if "import" in ast.unparse(node.func) else ()))
 
 
-def _check(file: Path, task: str, layout: str) -> None:
+def _check(file: Path, task: Task, exercise: Exercise) -> None:
     module = _load(file)
-    functions = {name: _guard(file, name, getattr(module, name)) for name in TASKS[task].functions}
-    TASKS[task].check(Exercise(functions, LAYOUTS[layout]))
+    for name in task.functions:
+        function = getattr(module, name, None)
+        exercise.student[name] = _guard(file, name, function) if function else _absent(name)
+    task.check(exercise)
+
+
+def _absent(name: str) -> Callable[..., Any]:
+    def absent(*_: Any) -> Any:
+        fail("not-written", f"{name} cannot be found in the file")
+
+    return absent
 
 
 # --- how the student's code can end -------------------------------------------------------------
@@ -255,6 +284,11 @@ def _guard(file: Path, name: str, function: Callable[..., Any]) -> Callable[...,
             raise Failed(_remark(file, error, name)) from None
 
     return guarded
+
+
+def _explain(file: Path, error: BaseException) -> Sequence[Remark]:
+    """Make remarks of whatever has ended a part."""
+    return error.remarks if isinstance(error, Failed) else [_remark(file, error)]
 
 
 def _remark(file: Path, error: BaseException, function: str = "the file") -> Remark:

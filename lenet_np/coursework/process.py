@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet_np.coursework.task import Remark
+from .task import FAILED, NOT_ATTEMPTED, NOT_JUDGED, PASSED, Remark
 
 #: Characters of a task's prints that are kept; of a message; of a line of source.
 KEPT, MESSAGE, LINE = 2000, 2000, 200
@@ -47,8 +47,8 @@ class Limits(NamedTuple):
 class Answer(NamedTuple):
     """What came out of a process."""
 
-    result: dict[str, Any]  # empty if the process ended before it had one; without the remarks
-    remarks: tuple[Remark, ...]  # what the check found, or how the process ended without a result
+    result: dict[str, Any]  # empty if the process ended before it had any; without the remarks
+    remarks: tuple[Remark, ...]  # what the check found, and how the process ended too early
     output: str
     cut: bool  # whether there was more output
 
@@ -64,7 +64,7 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
         request = {**request, **limits._asdict(), "folder": name}
         with (folder / SCREEN).open("w+b") as screen:
             process = subprocess.Popen(
-                [sys.executable, "-m", "lenet_np.coursework.child", json.dumps(request)],
+                [sys.executable, "-m", f"{__package__}.child", json.dumps(request)],
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
                 stderr=subprocess.STDOUT,
@@ -86,9 +86,10 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
             # A character has at most four bytes.
             output = printable(screen.read(4 * KEPT).decode("utf-8", "replace"))
         result, remarks = _read_result(folder / RESULT, request["task"])
-        if not result and not remarks:
+        if not result.get("complete", bool(remarks)):
             trace, file = _read(folder / TRACE), Path(request["file"])
-            remarks = (_ending(process.returncode, size, overdue, trace, file, limits),)
+            ending = _ending(process.returncode, size, overdue, trace, file, limits)
+            remarks = (*remarks, ending)
         return Answer(result, remarks, output[:KEPT], len(output) > KEPT or size > 4 * KEPT)
 
 
@@ -105,7 +106,8 @@ def cut(remark: Remark) -> Remark:
         message = f"{message[:MESSAGE]} ... (cut)"
     if line is not None:
         line = printable(line[:LINE]).replace("\n", "?")
-    return Remark(printable(remark.code[:40]), printable(message), line)
+    part = remark.part if remark.part is None else printable(remark.part[:LINE])
+    return Remark(printable(remark.code[:40]), printable(message), line, part)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -202,6 +204,8 @@ def _read_result(path: Path, task: str | None) -> tuple[dict[str, Any], tuple[Re
             _require(set(result["unwritten"]) <= set(result["functions"]))
             _require(all(isinstance(note, str) for note in result["notes"]))
         _require(isinstance(result["memory_limited"], bool))
+        _require(isinstance(result["complete"], bool))
+        _require(set(result["parts"].values()) <= {PASSED, FAILED, NOT_ATTEMPTED, NOT_JUDGED})
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return {}, (damaged,)
     return result, remarks

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from lenet_np.coursework.layouts import Layout
-from lenet_np.coursework.tasks import TASKS
+from .layouts import Layout
+from .points import FILE, POINTS, CourseworkError, write_points
+from .tasks import TASKS
 
 EXERCISE, README = "exercise.py", "README.md"
 
@@ -41,34 +43,36 @@ python -m lenet_np coursework check exercise.py
 python -m lenet_np coursework check exercise.py --task conv2d
 ```
 
-Each task passes or fails as a whole. What fails is explained: what is wrong, in which line if that
-is known, and a hint. What you print is shown below the task it belongs to.
+Each task has parts with points of their own. What fails is explained: what is wrong, in which line
+if that is known, and a hint. What you print is shown below the task it belongs to.
 
 | task | points | functions |
 | --- | --- | --- |
 """
 
 
-class CourseworkError(ValueError):
-    """The files cannot be written; the message says why."""
-
-
-def exercise(layout: Layout) -> str:
+def exercise(layout: Layout, tasks: Iterable[str] = TASKS) -> str:
     """Write the exercise file of a course."""
-    parts = [HEAD, *(task.text for task in TASKS.values())]
+    parts = [HEAD, *(TASKS[name].text for name in tasks)]
     return "\n\n".join(part.format(**vars(layout)) for part in parts)
 
 
-def write(folder: Path, layout: Layout) -> list[Path]:
+def write(folder: Path, layout: Layout, tasks: Iterable[str] = TASKS) -> list[Path]:
     """Write the files into a folder, and name them.
 
     CourseworkError if one of them is there already, or cannot be written.
     """
     rows = (
-        f"| {task.name} | {task.points} | {', '.join(f'`{name}`' for name in task.functions)} |\n"
-        for task in TASKS.values()
+        f"| {name} | {TASKS[name].points} | "
+        f"{', '.join(f'`{function}`' for function in TASKS[name].functions)} |\n"
+        for name in tasks
     )
-    texts = {EXERCISE: exercise(layout), README: HOW_TO + "".join(rows)}
+    points = {name: POINTS[name] for name in tasks}
+    texts = {
+        EXERCISE: exercise(layout, tasks),
+        README: HOW_TO + "".join(rows),
+        FILE: write_points(points),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in texts:

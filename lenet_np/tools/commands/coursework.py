@@ -9,10 +9,11 @@ from pathlib import Path
 
 from lenet_np.coursework.layouts import LAYOUTS
 from lenet_np.coursework.mark import mark
+from lenet_np.coursework.points import FILE, CourseworkError, read_points
 from lenet_np.coursework.process import Limits
 from lenet_np.coursework.report import report
 from lenet_np.coursework.tasks import TASKS
-from lenet_np.coursework.template import CourseworkError, write
+from lenet_np.coursework.template import write
 from lenet_np.tools.cli.parser import Parser, at_least
 from lenet_np.tools.cli.screen import fail, say
 
@@ -61,6 +62,19 @@ def _parser() -> Parser:
     )
     check.add_argument("files", type=Path, nargs="+", metavar="FILE", help="what to mark")
     check.add_argument(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="other numbers and shapes, for hidden tests (default: 0, the open tests)",
+    )
+    check.add_argument(
+        "--points",
+        type=Path,
+        metavar="TOML",
+        help=f"the tasks and their points (default: {FILE} beside the file, if it is there)",
+    )
+    check.add_argument(
         "--task",
         type=_task,
         nargs="+",
@@ -89,6 +103,14 @@ def _parser() -> Parser:
         help="for each task, on systems that have such limits (default: %(default)s)",
     )
 
+    new.add_argument(
+        "--tasks",
+        type=_tasks,
+        default=tuple(TASKS),
+        metavar="NAME,NAME",
+        help="only these, such as dense,relu,conv2d (default: all)",
+    )
+
     actions.add_parser("list", help="list the tasks and their points", allow_abbrev=False)
     return parser
 
@@ -99,14 +121,19 @@ def _task(name: str) -> str:
     return name
 
 
+def _tasks(names: str) -> tuple[str, ...]:
+    chosen = {_task(name.strip()) for name in names.split(",")}
+    return tuple(name for name in TASKS if name in chosen)
+
+
 def _new(arguments: argparse.Namespace) -> int:
-    for path in write(arguments.folder, LAYOUTS[arguments.layout]):
+    for path in write(arguments.folder, LAYOUTS[arguments.layout], arguments.tasks):
         say(str(path))
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    tasks = tuple(dict.fromkeys(arguments.task or TASKS))
+    tasks = tuple(dict.fromkeys(arguments.task or ()))
     limits = Limits(arguments.time_limit, arguments.memory_limit)
     status = 0
     for file in arguments.files:
@@ -118,7 +145,9 @@ def _check(arguments: argparse.Namespace) -> int:
         except OSError as error:
             status = fail(PROGRAM, 1, f"{file} cannot be read: {error.strerror or error}")
             continue
-        result = mark(file, tasks, arguments.layout, limits)
+        points = arguments.points or file.with_name(FILE)
+        table = read_points(points) if arguments.points or points.is_file() else None
+        result = mark(file, tasks, arguments.layout, limits, arguments.seed, table)
         if arguments.json:
             say(json.dumps(result.as_dict() | {"file": str(file)}))
         else:
