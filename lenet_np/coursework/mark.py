@@ -106,36 +106,38 @@ class Mark(NamedTuple):
 
 
 def mark(
-    file: Path,
+    files: Path | Sequence[Path],
     tasks: Sequence[str] = (),
     layout: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a NamedTuple cannot be changed
     seed: int = 0,
     points: Points | None = None,
 ) -> Mark:
-    """Mark a student's file, which runs the code in it.
+    """Mark a student's file, or several of one student, which runs the code in them.
 
     ``tasks`` are those of ``points`` by default, and ``points`` those of all tasks; ``layout`` is
     instead of the one that the file names.
     """
-    file, points = file.absolute(), points or POINTS
-    chosen = {name: points.get(name, POINTS[name]) for name in tasks or points}
+    files = [files] if isinstance(files, Path) else files
+    points, name = points or POINTS, files[0].name if files else ""
+    chosen = {task: points.get(task, POINTS[task]) for task in tasks or points}
     request = {
-        "file": str(file),
+        "files": [str(file.absolute()) for file in files],
         "seed": seed,
         "task": None,
         "layout": layout or next(iter(LAYOUTS)),
     }
-    loaded = run(request, limits)
+    nothing_there = Remark("no-exercise", "no file has a function of the exercise")
+    loaded = run(request, limits) if files else Answer({}, (nothing_there,), "", False)
     problem = _problem(loaded, layout)
     if problem is not None:
         finding = Finding(*problem, HINTS.get(problem.code))
-        nothing = tuple(_task_mark(name, parts, {}, ()) for name, parts in chosen.items())
-        return Mark(file.name, layout, seed, finding, loaded.output, (), nothing)
+        nothing = tuple(_task_mark(task, parts, {}, ()) for task, parts in chosen.items())
+        return Mark(name, layout, seed, finding, loaded.output, (), nothing)
     request["layout"] = layout = layout or str(loaded.result["layout"])
     marks = tuple(_mark_tasks(chosen, request, loaded.result, limits))
     notes = tuple(_notes(loaded.result, limits))
-    return Mark(file.name, layout, seed, None, "", notes, marks)
+    return Mark(name, layout, seed, None, "", notes, marks)
 
 
 def _problem(loaded: Answer, layout: str | None) -> Remark | None:

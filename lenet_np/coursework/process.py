@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import linecache
 import os
 import re
 import signal
@@ -19,9 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .sources import read_sources
 from .task import FAILED, NOT_ATTEMPTED, NOT_JUDGED, PASSED, Remark
 
 #: Characters of a task's prints that are kept; of a message; of a line of source.
@@ -87,8 +88,8 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
             output = printable(screen.read(4 * KEPT).decode("utf-8", "replace"))
         result, remarks = _read_result(folder / RESULT, request["task"])
         if not result.get("complete", bool(remarks)):
-            trace, file = _read(folder / TRACE), Path(request["file"])
-            ending = _ending(process.returncode, size, overdue, trace, file, limits)
+            line = _last_line(trace := _read(folder / TRACE), request["files"])
+            ending = _ending(process.returncode, size, overdue, trace, line, limits)
             remarks = (*remarks, ending)
         return Answer(result, remarks, output[:KEPT], len(output) > KEPT or size > 4 * KEPT)
 
@@ -140,10 +141,9 @@ def _environment() -> dict[str, str]:
 
 
 def _ending(
-    status: int, printed: int, overdue: bool, trace: str, file: Path, limits: Limits
+    status: int, printed: int, overdue: bool, trace: str, line: str | None, limits: Limits
 ) -> Remark:
     """Say how a process ended that has left no result."""
-    line = _last_line(trace, file)
     if printed > FLOOD:
         return Remark("output-flood", f"printed more than {FLOOD // 10**6} MB and was stopped")
     if overdue or trace.startswith("Timeout"):
@@ -160,18 +160,19 @@ def _ending(
     )
 
 
-def _last_line(trace: str, file: Path) -> str | None:
-    """Find the innermost line of the student's file in what `faulthandler` wrote."""
-    name = file.name.encode("ascii", "backslashreplace").decode()
+def _last_line(trace: str, files: Sequence[str]) -> str | None:
+    """Find the innermost line of the student's code in what `faulthandler` wrote."""
+    sources = {}
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            for source in read_sources(Path(file)):
+                name = Path(source.name).name
+                sources[name.encode("ascii", "backslashreplace").decode()] = source
     for path, number in re.findall(r'File "(.*)", line (\d+)', trace):
-        if re.split(r"[/\\]", path)[-1] == name:
-            return line_of(file, int(number), linecache.getline(str(file), int(number)))
+        name = re.split(r"[/\\]", path)[-1]
+        if name in sources:
+            return sources[name].line(int(number))
     return None
-
-
-def line_of(file: Path, number: int | None, source: str | None) -> str:
-    """Write a line of the student's file as remarks have it."""
-    return f"{file.name}:{number}: {(source or '').strip()}"
 
 
 def _read(path: Path) -> str:

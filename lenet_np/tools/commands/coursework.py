@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from lenet_np.coursework.layouts import LAYOUTS
@@ -12,6 +13,7 @@ from lenet_np.coursework.mark import mark
 from lenet_np.coursework.points import FILE, CourseworkError, read_points
 from lenet_np.coursework.process import Limits
 from lenet_np.coursework.report import report
+from lenet_np.coursework.submissions import submissions
 from lenet_np.coursework.tasks import TASKS
 from lenet_np.coursework.template import write
 from lenet_np.tools.cli.parser import Parser, at_least
@@ -137,23 +139,22 @@ def _check(arguments: argparse.Namespace) -> int:
     limits = Limits(arguments.time_limit, arguments.memory_limit)
     status = 0
     for file in arguments.files:
-        try:
-            # Opening a pipe would wait for somebody who writes into it.
-            if file.exists() and not file.is_file():
-                raise OSError("it is not a file")
-            file.open("rb").close()
-        except OSError as error:
-            status = fail(PROGRAM, 1, f"{file} cannot be read: {error.strerror or error}")
-            continue
         points = arguments.points or file.with_name(FILE)
         table = read_points(points) if arguments.points or points.is_file() else None
-        result = mark(file, tasks, arguments.layout, limits, arguments.seed, table)
-        if arguments.json:
-            say(json.dumps(result.as_dict() | {"file": str(file)}))
-        else:
-            say(report(result._replace(file=str(file))))
-        if not result.passed:
-            status = 1
+        with ExitStack() as stack:
+            try:
+                found = list(submissions([file], stack))
+            except CourseworkError as error:
+                status = fail(PROGRAM, 1, error)
+                continue
+            for one in found:
+                result = mark(one.files, tasks, arguments.layout, limits, arguments.seed, table)
+                if arguments.json:
+                    say(json.dumps(result.as_dict() | {"file": one.name, "student": one.student}))
+                else:
+                    say(report(result._replace(file=one.name)))
+                if not result.passed:
+                    status = 1
     return status
 
 
