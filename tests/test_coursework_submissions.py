@@ -73,7 +73,8 @@ def test_a_notebook_is_marked(tmp_path):
 def test_messages_name_the_cell_and_the_line(tmp_path):
     file = tmp_path / "week1.ipynb"
     wrong = "\n\ndef relu_backward(dy, cache):\n    return dy / 0 + nothing\n"
-    file.write_text(notebook(RELU, wrong, "1 / 0\n", "def f(:\n", "raise SystemExit\n", "input()\n"))
+    cells = (RELU, wrong, "1 / 0\n", "def f(:\n", "raise SystemExit\n", "input()\n")
+    file.write_text(notebook(*cells))
     result = mark(file, ("relu",))
     (relu,) = result.tasks
     assert relu.points == 2

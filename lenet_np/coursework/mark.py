@@ -104,6 +104,24 @@ class Mark(NamedTuple):
             ],
         }
 
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> Mark:
+        """Make a mark of what `as_dict` gave."""
+        tasks = tuple(
+            TaskMark(
+                task["name"],
+                task["status"],
+                tuple(PartMark(**part) for part in task["parts"]),
+                tuple(Finding(**finding) for finding in task["findings"]),
+                task["output"],
+                task["output_cut"],
+            )
+            for task in kept["tasks"]
+        )
+        problem = kept["problem"] and Finding(**kept["problem"])
+        file, layout, seed = kept["file"], kept["layout"], kept["seed"]
+        return cls(file, layout, seed, problem, kept["output"], tuple(kept["notes"]), tasks)
+
 
 def mark(
     files: Path | Sequence[Path],

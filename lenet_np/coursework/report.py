@@ -31,13 +31,14 @@ def _lines(mark: Mark) -> Iterator[str]:
         yield "  No task could be marked."
     else:
         for task in mark.tasks:
-            yield from _task(task)
+            yield from task_lines(task)
     yield ""
     yield from (f"note: {note}" for note in mark.notes)
     yield f"{mark.points} of {mark.of} points"
 
 
-def _task(task: TaskMark) -> Iterator[str]:
+def task_lines(task: TaskMark) -> Iterator[str]:
+    """Write a task as lines of text."""
     status = task.status.upper() if task.status == FAILED else task.status
     yield f"  {task.name:15}{status:15}{task.points:3} of {task.of}"
     if task.status == FAILED:

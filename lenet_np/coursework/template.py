@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .layouts import Layout
-from .points import FILE, POINTS, CourseworkError, write_points
+from .points import FILE, POINTS, CourseworkError, Points, write_points
 from .tasks import TASKS
 
 EXERCISE, README = "exercise.py", "README.md"
@@ -43,6 +43,8 @@ python -m lenet_np coursework check exercise.py
 python -m lenet_np coursework check exercise.py --task conv2d
 ```
 
+Where there is a file `check.py` beside them, `python check.py` does the same with NumPy alone.
+
 Each task has parts with points of their own. What fails is explained: what is wrong, in which line
 if that is known, and a hint. What you print is shown below the task it belongs to.
 
@@ -57,33 +59,39 @@ def exercise(layout: Layout, tasks: Iterable[str] = TASKS) -> str:
     return "\n\n".join(part.format(**vars(layout)) for part in parts)
 
 
-def write(folder: Path, layout: Layout, tasks: Iterable[str] = TASKS) -> list[Path]:
-    """Write the files into a folder, and name them.
-
-    CourseworkError if one of them is there already, or cannot be written.
-    """
+def texts(layout: Layout, tasks: Iterable[str] = TASKS, points: Points = POINTS) -> dict[str, str]:
+    """Give the files that a student starts from, by their names."""
     rows = (
-        f"| {name} | {TASKS[name].points} | "
+        f"| {name} | {sum(points[name].values())} | "
         f"{', '.join(f'`{function}`' for function in TASKS[name].functions)} |\n"
         for name in tasks
     )
-    points = {name: POINTS[name] for name in tasks}
-    texts = {
+    return {
         EXERCISE: exercise(layout, tasks),
         README: HOW_TO + "".join(rows),
-        FILE: write_points(points),
+        FILE: write_points({name: points[name] for name in tasks}),
     }
+
+
+def write(folder: Path, files: dict[str, str]) -> list[Path]:
+    """Write files into a folder, and name them.
+
+    CourseworkError if one of them is there already, or cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in texts:
+        for name in files:
             if (folder / name).exists():
                 raise CourseworkError(
                     f"{folder / name} is there already, and is not overwritten: name another folder"
                 )
-        for name, text in texts.items():
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             # "x": even a file that appeared just now is not overwritten.
-            with open(folder / name, "x", encoding="utf-8") as file:
+            with open(folder / name, "x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
+            if text.startswith("#!"):
+                (folder / name).chmod(0o755)
     except OSError as error:
         raise CourseworkError(f"cannot write in {folder}: {error.strerror or error}") from error
-    return [folder / name for name in texts]
+    return [folder / name for name in files]

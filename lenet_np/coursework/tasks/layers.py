@@ -11,7 +11,8 @@ from ..task import Exercise, compare, task
 
 def _distinct(exercise: Exercise, number: int, *shape: int) -> Array:
     """Draw values that differ by at least 0.1, none within 0.05 of zero: no kink is near."""
-    values = np.arange(int(np.prod(shape))) * 0.1 - 1.95
+    size = int(np.prod(shape))
+    values = (np.arange(size) - size // 2) * 0.1 + 0.05
     return exercise.rng(number).permutation(values).reshape(shape)
 
 
