@@ -215,6 +215,21 @@ def test_an_archive_of_one_student(tmp_path):
     assert [student for student, *_ in found(tmp_path / "all")] == ["anna", "bo"]
 
 
+def test_files_of_several_students_side_by_side(tmp_path):
+    folder = tmp_path / "submissions"
+    folder.mkdir()
+    (folder / "ann.py").write_text(RELU)
+    (folder / "ben.ipynb").write_text(notebook(RELU))
+    (folder / "cy.py").write_text("nothing\n")  # he has a mark too
+    assert found(folder) == [
+        ("ann", "", ["ann.py"]),
+        ("ben", "", ["ben.ipynb"]),
+        ("cy", "", ["cy.py"]),
+    ]
+    (folder / "exercise.py").write_text(RELU)
+    assert [student for student, *_ in found(folder)] == ["submissions"]
+
+
 def test_an_archive_cannot_write_outside(tmp_path):
     path = tmp_path / "evil.zip"
     path.write_bytes(

@@ -16,10 +16,9 @@ from .points import CourseworkError
 from .sources import read_sources
 from .tasks import TASKS
 
-FUNCTIONS = re.compile(
-    rf"^\s*(?:async )?def ({'|'.join(n for task in TASKS.values() for n in task.functions)})\b",
-    re.M,
-)
+NAMES = "|".join(name for task in TASKS.values() for name in task.functions)
+#: What shows that a file is somebody's exercise.
+OURS = re.compile(rf"^(?:\s*def ({NAMES})\b|LAYOUT\s*=)", re.MULTILINE)
 KINDS = (".py", ".ipynb")
 #: "Anna Smith_1234_assignsubmission_file_"; "smithanna_LATE_1234_5678_exercise.py"
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_\w+")
@@ -76,12 +75,17 @@ def _in_folder(folder: Path, name: str, stack: ExitStack) -> Iterator[Submission
         return
     folders = [p for p in entries if p.is_dir()]
     of_students = [p for p in folders if MOODLE.fullmatch(p.name)]
-    if not of_students and not any(FUNCTIONS.search(_text(p)) for p in own if p.suffix != ".zip"):
+    names = [_names(path) for path in own if path.suffix in KINDS]
+    if _is_class(own, [found for found in names if found]):
+        for path in own:
+            label = f"{name}/{path.name}"
+            yield Submission(label, path.stem, "", tuple(_files([path], stack)) or (path,))
+        return
+    if not of_students and not any(names):
         # Folders or archives of several students, one each; or the only one that a student has.
-        of_students = [
-            p for p in (*folders, *(p for p in own if p.suffix == ".zip")) if _files([p], stack)
-        ]
-    if len(of_students) > 1 or any(MOODLE.fullmatch(p.name) for p in of_students):
+        each = [*folders, *(path for path in own if path.suffix == ".zip")]
+        of_students = each if len([path for path in each if _files([path], stack)]) > 1 else []
+    if of_students:
         for path in of_students:
             yield Submission(
                 f"{name}/{path.name}", *_student(path.name, path.stem), tuple(_files([path], stack))
@@ -114,19 +118,31 @@ def _files(paths: Sequence[Path], stack: ExitStack) -> list[Path]:
             except CourseworkError:
                 continue  # One that is damaged is like one that is empty.
         elif path.is_file() and path.suffix in KINDS:
-            count = len(set(FUNCTIONS.findall(_text(path))))
+            count = len(_names(path))
             if count:
                 found[path] = count
     return sorted(found, key=lambda p: (p.stem != "exercise", -found[p], p.suffix != ".py", str(p)))
 
 
-def _text(path: Path) -> str:
+def _is_class(files: Sequence[Path], names: Sequence[set[str]]) -> bool:
+    """Say whether files that lie side by side are those of several students.
+
+    Each has the same function, and none is called exercise.
+    """
+    others = all(path.stem != "exercise" for path in files)
+    return others and len(names) > 1 and bool(set.intersection(*names))
+
+
+def _names(path: Path) -> set[str]:
+    """List the functions of the exercise that a file has; "" if it has none but is one."""
     if path.stat().st_size > 20_000_000:
-        return ""
+        return set()
     try:
-        return "\n".join("\n".join(source.lines) for source in read_sources(path))
+        text = "\n".join("\n".join(source.lines) for source in read_sources(path))
     except (OSError, ValueError):
-        return ""
+        return set()
+    found = set(OURS.findall(text))
+    return found - {""} or found
 
 
 def _unpack(path: Path, stack: ExitStack) -> Path:
