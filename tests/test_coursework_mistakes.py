@@ -445,8 +445,9 @@ def relu_forward(x):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
-def test_a_pipe_and_a_folder_are_no_files(tmp_path, capsys):
+def test_a_pipe_is_not_waited_for(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.py")
-    for name in ("pipe.py", "."):
-        assert main(["check", str(tmp_path / name), "--task", "relu"]) == 1
-        assert "cannot be read: it is not a file" in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "pipe.py"), "--task", "relu"]) == 1
+    assert "cannot be read: it is not a file" in capsys.readouterr().err
+    assert main(["check", str(tmp_path), "--task", "relu"]) == 1  # a folder that holds one
+    assert "[no-exercise]" in capsys.readouterr().out

@@ -284,22 +284,20 @@ def target_gradient(logits, labels, estimator, rate):
 """
 
 
-@pytest.mark.parametrize("mistakes", ["as written", "everywhere"])
-def test_the_kit_says_what_the_command_says_word_for_word(kits, tmp_path, mistakes):
+def test_the_kit_says_what_the_command_says_word_for_word(kits):
     kit, text = kits["batch-last"], WRITTEN
-    if mistakes == "everywhere":
-        for right, wrong in (
-            ("weight @ x + bias[:, np.newaxis], (", "weight @ x, ("),
-            ("return dy * (cache > 0)", "return dy / 0"),
-            ("+= columns", "= columns"),
-            (".max(axis=(1, 2))", ".mean(axis=(1, 2))"),
-            ("- labels\n", "- 2 * labels\n"),
-            ("beta1 * m + (1 - beta1) * gradient", "beta1 * m + gradient"),
-            ("(f * noise)", "(f + noise)"),
-            ("return cache * dloss", "raise NotImplementedError"),
-        ):
-            assert right in text
-            text = text.replace(right, wrong)
+    for right, wrong in (
+        ("weight @ x + bias[:, np.newaxis], (", "weight @ x, ("),
+        ("return dy * (cache > 0)", "return dy / 0"),
+        ("+= columns", "= columns"),
+        (".max(axis=(1, 2))", ".mean(axis=(1, 2))"),
+        ("- labels\n", "- 2 * labels\n"),
+        ("beta1 * m + (1 - beta1) * gradient", "beta1 * m + gradient"),
+        ("(f * noise)", "(f + noise)"),
+        ("return cache * dloss", "raise NotImplementedError"),
+    ):
+        assert right in text
+        text = text.replace(right, wrong)
     text = exercise(LAYOUTS["batch-last"]) + text
     (kit / "exercise.py").write_text(text)
     ours = mark(kit / "exercise.py")
@@ -346,11 +344,10 @@ def test_github_classroom_gets_a_workflow_and_the_kit(tmp_path, capsys):
 # --- hidden tests -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 5])
-def test_the_solution_passes_hidden_tests_and_the_report_says_which(student, seed):
-    result = mark(student(layout="nchw"), seed=seed)
+def test_the_solution_passes_hidden_tests_and_the_report_says_which(student):
+    result = mark(student(layout="nchw"), seed=5)
     assert result.passed, report(result)
-    assert f"(nchw, hidden tests, seed {seed})" in report(result)
+    assert "(nchw, hidden tests, seed 5)" in report(result)
     assert "hidden" not in report(mark(student(), ("relu",)))
 
 

@@ -261,7 +261,7 @@ def test_the_command_marks_every_student_of_an_archive(tmp_path, capsys):
     assert f"{path}/{names[0]}" in out
 
 
-def test_the_solution_as_a_notebook_is_right_in_every_task(tmp_path):
+def test_the_solution_as_a_notebook_is_right(tmp_path):
     file = tmp_path / "all.ipynb"
     file.write_text(notebook(*SOLUTION.format(layout="nhwc").split("\n\n")))
-    assert mark(file).passed
+    assert mark(file, ("conv2d", "es", "vjp")).passed

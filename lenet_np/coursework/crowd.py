@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def mark_all(
 def _key(submission: Submission, how: dict[str, Any]) -> str:
     digest = hashlib.sha256(repr((submission.name, sorted(how.items()))).encode())
     for file in submission.files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        with suppress(OSError):  # The mark says that it cannot be read.
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -45,7 +45,7 @@ def submissions(paths: Sequence[Path], stack: ExitStack) -> Iterator[Submission]
         if path.is_dir():
             yield from _in_folder(path, str(path), stack)
         elif not path.exists():
-            raise CourseworkError(f"{path} cannot be read: there is no such file")
+            raise CourseworkError(f"{path} cannot be read: No such file or directory")
         elif not path.is_file():  # Opening a pipe would wait for somebody who writes into it.
             raise CourseworkError(f"{path} cannot be read: it is not a file")
         elif path.suffix == ".zip":

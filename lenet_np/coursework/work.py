@@ -73,6 +73,8 @@ class Work:
     def _run_file(self, file: Path, names: dict[str, Any]) -> None:
         try:
             sources = read_sources(file)
+        except OSError as error:
+            fail("syntax", f"cannot be read: {error.strerror}")
         except ValueError as error:
             fail("syntax", str(error))
         for source in sources:
