@@ -120,7 +120,7 @@ def test_many_files_make_json_lines(student, capsys):
     assert second["problem"]["code"] == "exception"
     assert [task["name"] for task in second["tasks"]] == ["relu", "dense"]
     assert set(second["tasks"][0]) == {
-        *("name", "status", "points", "of", "findings", "output", "output_cut")
+        *("name", "status", "points", "of", "parts", "findings", "output", "output_cut")
     }
 
 
@@ -145,6 +145,55 @@ def test_list_names_every_task(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert all(task.teaches in out for task in TASKS.values())
+
+
+# --- choosing tasks and points ------------------------------------------------------------------
+
+
+def test_a_week_holds_the_tasks_that_were_chosen(tmp_path, capsys):
+    assert main(["new", str(tmp_path), "--tasks", "conv2d,dense, relu"]) == 0
+    written = (tmp_path / "exercise.py").read_text(encoding="utf-8")
+    assert re.findall(r"^def (\w+)", written, re.MULTILINE) == [
+        function for name in ("dense", "relu", "conv2d") for function in TASKS[name].functions
+    ]
+    assert "| conv2d | 20 |" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["check", str(tmp_path / "exercise.py")]) == 1
+    assert capsys.readouterr().out.endswith("0 of 35 points\n")
+    with pytest.raises(SystemExit):
+        main(["new", str(tmp_path / "b"), "--tasks", "dense,conv3d"])
+    assert "no task 'conv3d'" in capsys.readouterr().err
+
+
+def test_points_are_those_of_the_file_beside_the_exercise(student, tmp_path, capsys):
+    file = student(MATHEMATICS["sign"][2])
+    (tmp_path / "points.toml").write_text('[dense]\n"gradient of x" = 30\nshapes = 0\n[relu]\n')
+    assert main(["check", str(file)]) == 1
+    assert capsys.readouterr().out.endswith(
+        "12 of 42 points\n"
+    )  # 3 + 2 + 1 + 1 of dense, 5 of relu
+    other = tmp_path / "other.toml"
+    other.write_text("[relu]\nforward = 7\n")
+    assert main(["check", str(file), "--points", str(other)]) == 0
+    assert capsys.readouterr().out.endswith("10 of 10 points\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[conv3d]\n", "no task 'conv3d'"),
+        ("dense = 3\n", "no task 'dense'"),
+        ("[dense]\nweight = 3\n", "dense has no part 'weight'; it has forward, gradient of x"),
+        ("[dense]\nforward = -1\n", "a whole number from 0 to 1000, got -1"),
+        ("[dense]\nforward = true\n", "got True"),
+        ("[dense\n", "is not TOML"),
+        ("", "names no task"),
+    ],
+)
+def test_a_table_of_points_with_a_mistake_is_refused(student, tmp_path, capsys, text, message):
+    (tmp_path / "points.toml").write_text(text)
+    assert main(["check", str(student())]) == 1
+    assert message in capsys.readouterr().err
 
 
 # --- pytest -------------------------------------------------------------------------------------
@@ -250,7 +299,7 @@ def walk(page, folder):
 def test_the_page_shows_what_happens(tmp_path):
     """If only words have changed: ``python tests/test_coursework.py`` writes the page anew."""
     assert walk(PAGE, tmp_path) == PAGE
-    assert PAGE.count("0 of 20 points\n") == 5  # and one of 20
+    assert re.findall(r"^(\d+) of 20 points", PAGE, re.MULTILINE) == ["0", "14", "14", "14", "20"]
 
 
 def test_the_page_makes_a_table_of_points(student, tmp_path, monkeypatch, capsys):

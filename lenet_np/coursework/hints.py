@@ -77,6 +77,7 @@ HINTS = {
     "slice could do at once?",
     "memory-limit": "Which array is large? Its size is the product of its shape times eight bytes.",
     "result": "Write files into the folder where your code runs, and nowhere else.",
+    "no-exercise": "Keep the names of the functions as they were, and hand in .py or .ipynb files.",
     "exit": "A function returns; it does not end the program.",
     "crash": "Python itself crashed: recursion without an end, or a library used in a way that it "
     "does not stand.",

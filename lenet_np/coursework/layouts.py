@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet_np.ops import Array
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

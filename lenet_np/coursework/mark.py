@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet_np.coursework.hints import HINTS
-from lenet_np.coursework.layouts import LAYOUTS
-from lenet_np.coursework.process import Answer, Limits, run
-from lenet_np.coursework.task import Remark
-from lenet_np.coursework.tasks import TASKS
-
-PASSED, FAILED, NOT_ATTEMPTED = "passed", "failed", "not attempted"
+from .hints import HINTS
+from .layouts import LAYOUTS
+from .points import POINTS, Points
+from .process import Answer, Limits, run
+from .task import FAILED, NOT_ATTEMPTED, NOT_JUDGED, PASSED, Remark
+from .tasks import TASKS
 
 
 class Finding(NamedTuple):
@@ -21,7 +20,17 @@ class Finding(NamedTuple):
     code: str
     message: str
     line: str | None
+    part: str | None  # of the task
     hint: str | None
+
+
+class PartMark(NamedTuple):
+    """What came out of one part of a task."""
+
+    name: str
+    status: str
+    points: int
+    of: int
 
 
 class TaskMark(NamedTuple):
@@ -29,11 +38,20 @@ class TaskMark(NamedTuple):
 
     name: str
     status: str
-    points: int
-    of: int
+    parts: tuple[PartMark, ...]
     findings: tuple[Finding, ...]
     output: str  # what the student's code printed, the beginning of it
     output_cut: bool
+
+    @property
+    def points(self) -> int:
+        """Points earned."""
+        return sum(part.points for part in self.parts)
+
+    @property
+    def of(self) -> int:
+        """Points that could be earned."""
+        return sum(part.of for part in self.parts)
 
 
 class Mark(NamedTuple):
@@ -41,6 +59,7 @@ class Mark(NamedTuple):
 
     file: str
     layout: str | None
+    seed: int  # 0 for the open tests
     problem: Finding | None  # why no task could be marked
     output: str  # printed while the file was loaded, if it could not be
     notes: tuple[str, ...]
@@ -66,6 +85,7 @@ class Mark(NamedTuple):
         return {
             "file": self.file,
             "layout": self.layout,
+            "seed": self.seed,
             "passed": self.passed,
             "points": self.points,
             "of": self.of,
@@ -73,32 +93,72 @@ class Mark(NamedTuple):
             "output": self.output,
             "notes": list(self.notes),
             "tasks": [
-                {**task._asdict(), "findings": [finding._asdict() for finding in task.findings]}
+                {
+                    **task._asdict(),
+                    "points": task.points,
+                    "of": task.of,
+                    "parts": [part._asdict() for part in task.parts],
+                    "findings": [finding._asdict() for finding in task.findings],
+                }
                 for task in self.tasks
             ],
         }
 
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> Mark:
+        """Make a mark of what `as_dict` gave."""
+        tasks = tuple(
+            TaskMark(
+                task["name"],
+                task["status"],
+                tuple(PartMark(**part) for part in task["parts"]),
+                tuple(Finding(**finding) for finding in task["findings"]),
+                task["output"],
+                task["output_cut"],
+            )
+            for task in kept["tasks"]
+        )
+        problem = kept["problem"] and Finding(**kept["problem"])
+        file, layout, seed = kept["file"], kept["layout"], kept["seed"]
+        return cls(file, layout, seed, problem, kept["output"], tuple(kept["notes"]), tasks)
+
 
 def mark(
-    file: Path,
-    tasks: Sequence[str] = tuple(TASKS),
+    files: Path | Sequence[Path],
+    tasks: Sequence[str] = (),
     layout: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a NamedTuple cannot be changed
+    seed: int = 0,
+    points: Points | None = None,
 ) -> Mark:
-    """Mark a student's file, which runs the code in it; ``layout`` is instead of what it names."""
-    file = file.absolute()
-    loaded = run({"file": str(file), "task": None}, limits)
-    problem = _problem(file, loaded, layout)
+    """Mark a student's file, or several of one student, which runs the code in them.
+
+    ``tasks`` are those of ``points`` by default, and ``points`` those of all tasks; ``layout`` is
+    instead of the one that the file names.
+    """
+    files = [files] if isinstance(files, Path) else files
+    points, name = points or POINTS, files[0].name if files else ""
+    chosen = {task: points.get(task, POINTS[task]) for task in tasks or points}
+    request = {
+        "files": [str(file.absolute()) for file in files],
+        "seed": seed,
+        "task": None,
+        "layout": layout or next(iter(LAYOUTS)),
+    }
+    nothing_there = Remark("no-exercise", "no file has a function of the exercise")
+    loaded = run(request, limits) if files else Answer({}, (nothing_there,), "", False)
+    problem = _problem(loaded, layout)
     if problem is not None:
         finding = Finding(*problem, HINTS.get(problem.code))
-        nothing = tuple(_task_mark(name, FAILED, ()) for name in tasks)
-        return Mark(file.name, layout, finding, loaded.output, (), nothing)
-    layout = layout or str(loaded.result["layout"])
-    marks = tuple(_mark_tasks(file, tasks, layout, loaded.result, limits))
-    return Mark(file.name, layout, None, "", tuple(_notes(loaded.result, limits)), marks)
+        nothing = tuple(_task_mark(task, parts, {}, ()) for task, parts in chosen.items())
+        return Mark(name, layout, seed, finding, loaded.output, (), nothing)
+    request["layout"] = layout = layout or str(loaded.result["layout"])
+    marks = tuple(_mark_tasks(chosen, request, loaded.result, limits))
+    notes = tuple(_notes(loaded.result, limits))
+    return Mark(name, layout, seed, None, "", notes, marks)
 
 
-def _problem(file: Path, loaded: Answer, layout: str | None) -> Remark | None:
+def _problem(loaded: Answer, layout: str | None) -> Remark | None:
     """Say why a file cannot be marked at all."""
     if loaded.remarks:
         return loaded.remarks[0]
@@ -118,18 +178,17 @@ def _notes(loaded: dict[str, Any], limits: Limits) -> Iterator[str]:
 
 
 def _mark_tasks(
-    file: Path, tasks: Sequence[str], layout: str, loaded: dict[str, Any], limits: Limits
+    chosen: Points, request: dict[str, Any], loaded: dict[str, Any], limits: Limits
 ) -> Iterator[TaskMark]:
-    for name in tasks:
-        remarks = list(_missing(TASKS[name].functions, loaded))
-        if remarks:
-            yield _task_mark(name, NOT_ATTEMPTED, remarks)
+    for name, parts in chosen.items():
+        functions = TASKS[name].functions
+        remarks = list(_missing(functions, loaded))
+        if len(remarks) == len(functions):
+            yield _task_mark(name, parts, dict.fromkeys(parts, NOT_ATTEMPTED), remarks)
             continue
-        answer = run({"file": str(file), "task": name, "layout": layout}, limits)
-        status = FAILED if answer.remarks else PASSED
-        if any(remark.code == "not-written" for remark in answer.remarks):
-            status = NOT_ATTEMPTED
-        yield _task_mark(name, status, answer.remarks, answer.output, answer.cut)
+        answer = run({**request, "task": name}, limits)
+        found = answer.result.get("parts", {})
+        yield _task_mark(name, parts, found, answer.remarks, answer.output, answer.cut)
 
 
 def _missing(functions: Sequence[str], loaded: dict[str, Any]) -> Iterator[Remark]:
@@ -142,10 +201,23 @@ def _missing(functions: Sequence[str], loaded: dict[str, Any]) -> Iterator[Remar
 
 
 def _task_mark(
-    name: str, status: str, remarks: Sequence[Remark], output: str = "", cut: bool = False
+    name: str,
+    points: dict[str, int],
+    statuses: dict[str, str],
+    remarks: Sequence[Remark],
+    output: str = "",
+    cut: bool = False,
 ) -> TaskMark:
-    task = TASKS[name]
-    hints = HINTS | task.hints
+    hints = HINTS | TASKS[name].hints
     findings = tuple(Finding(*remark, hints.get(remark.code)) for remark in remarks)
-    points = task.points if status == PASSED else 0
-    return TaskMark(name, status, points, task.points, findings, output, cut)
+    parts = []
+    for part, of in points.items():
+        status = statuses.get(part, NOT_JUDGED)
+        parts.append(PartMark(part, status, of if status == PASSED else 0, of))
+    found = {part.status for part in parts}
+    status = FAILED
+    if found == {PASSED} and not findings:
+        status = PASSED
+    elif not found & {PASSED, FAILED} and any(r.code == "not-written" for r in remarks):
+        status = NOT_ATTEMPTED
+    return TaskMark(name, status, tuple(parts), findings, output, cut)

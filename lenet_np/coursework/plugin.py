@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_np.coursework.tasks import TASKS
+from .tasks import TASKS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import linecache
 import os
 import re
 import signal
@@ -18,11 +17,14 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet_np.coursework.task import Remark
+from .sources import read_sources
+from .task import FAILED, NOT_ATTEMPTED, NOT_JUDGED, PASSED, Remark
 
 #: Characters of a task's prints that are kept; of a message; of a line of source.
 KEPT, MESSAGE, LINE = 2000, 2000, 200
@@ -44,11 +46,15 @@ class Limits(NamedTuple):
     megabytes: int = 2048
 
 
+#: Set when the marking is to end: then every task ends, in whatever thread it is waited for.
+STOP = threading.Event()
+
+
 class Answer(NamedTuple):
     """What came out of a process."""
 
-    result: dict[str, Any]  # empty if the process ended before it had one; without the remarks
-    remarks: tuple[Remark, ...]  # what the check found, or how the process ended without a result
+    result: dict[str, Any]  # empty if the process ended before it had any; without the remarks
+    remarks: tuple[Remark, ...]  # what the check found, and how the process ended too early
     output: str
     cut: bool  # whether there was more output
 
@@ -64,7 +70,7 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
         request = {**request, **limits._asdict(), "folder": name}
         with (folder / SCREEN).open("w+b") as screen:
             process = subprocess.Popen(
-                [sys.executable, "-m", "lenet_np.coursework.child", json.dumps(request)],
+                [sys.executable, "-m", f"{__package__}.child", json.dumps(request)],
                 stdin=subprocess.DEVNULL,
                 stdout=screen,
                 stderr=subprocess.STDOUT,
@@ -75,7 +81,7 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
             deadline = time.monotonic() + limits.seconds + STARTUP_SECONDS
             try:
                 while process.poll() is None and time.monotonic() < deadline:
-                    if os.fstat(screen.fileno()).st_size > FLOOD:
+                    if STOP.is_set() or os.fstat(screen.fileno()).st_size > FLOOD:
                         break
                     time.sleep(0.01)
                 overdue = process.poll() is None
@@ -86,9 +92,10 @@ def run(request: dict[str, Any], limits: Limits) -> Answer:
             # A character has at most four bytes.
             output = printable(screen.read(4 * KEPT).decode("utf-8", "replace"))
         result, remarks = _read_result(folder / RESULT, request["task"])
-        if not result and not remarks:
-            trace, file = _read(folder / TRACE), Path(request["file"])
-            remarks = (_ending(process.returncode, size, overdue, trace, file, limits),)
+        if not result.get("complete", bool(remarks)):
+            line = _last_line(trace := _read(folder / TRACE), request["files"])
+            ending = _ending(process.returncode, size, overdue, trace, line, limits)
+            remarks = (*remarks, ending)
         return Answer(result, remarks, output[:KEPT], len(output) > KEPT or size > 4 * KEPT)
 
 
@@ -105,7 +112,8 @@ def cut(remark: Remark) -> Remark:
         message = f"{message[:MESSAGE]} ... (cut)"
     if line is not None:
         line = printable(line[:LINE]).replace("\n", "?")
-    return Remark(printable(remark.code[:40]), printable(message), line)
+    part = remark.part if remark.part is None else printable(remark.part[:LINE])
+    return Remark(printable(remark.code[:40]), printable(message), line, part)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -138,10 +146,9 @@ def _environment() -> dict[str, str]:
 
 
 def _ending(
-    status: int, printed: int, overdue: bool, trace: str, file: Path, limits: Limits
+    status: int, printed: int, overdue: bool, trace: str, line: str | None, limits: Limits
 ) -> Remark:
     """Say how a process ended that has left no result."""
-    line = _last_line(trace, file)
     if printed > FLOOD:
         return Remark("output-flood", f"printed more than {FLOOD // 10**6} MB and was stopped")
     if overdue or trace.startswith("Timeout"):
@@ -158,18 +165,19 @@ def _ending(
     )
 
 
-def _last_line(trace: str, file: Path) -> str | None:
-    """Find the innermost line of the student's file in what `faulthandler` wrote."""
-    name = file.name.encode("ascii", "backslashreplace").decode()
+def _last_line(trace: str, files: Sequence[str]) -> str | None:
+    """Find the innermost line of the student's code in what `faulthandler` wrote."""
+    sources = {}
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            for source in read_sources(Path(file)):
+                name = Path(source.name).name
+                sources[name.encode("ascii", "backslashreplace").decode()] = source
     for path, number in re.findall(r'File "(.*)", line (\d+)', trace):
-        if re.split(r"[/\\]", path)[-1] == name:
-            return line_of(file, int(number), linecache.getline(str(file), int(number)))
+        name = re.split(r"[/\\]", path)[-1]
+        if name in sources:
+            return sources[name].line(int(number))
     return None
-
-
-def line_of(file: Path, number: int | None, source: str | None) -> str:
-    """Write a line of the student's file as remarks have it."""
-    return f"{file.name}:{number}: {(source or '').strip()}"
 
 
 def _read(path: Path) -> str:
@@ -202,6 +210,8 @@ def _read_result(path: Path, task: str | None) -> tuple[dict[str, Any], tuple[Re
             _require(set(result["unwritten"]) <= set(result["functions"]))
             _require(all(isinstance(note, str) for note in result["notes"]))
         _require(isinstance(result["memory_limited"], bool))
+        _require(isinstance(result["complete"], bool))
+        _require(set(result["parts"].values()) <= {PASSED, FAILED, NOT_ATTEMPTED, NOT_JUDGED})
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return {}, (damaged,)
     return result, remarks

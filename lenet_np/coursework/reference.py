@@ -10,23 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np import ops
-from lenet_np.coursework.layouts import Layout
-from lenet_np.es import Estimate, estimate_gradient
-from lenet_np.estimators import ESTIMATORS
-from lenet_np.layers import Dense, ReLU, Sequential
-from lenet_np.losses import Loss, cross_entropy, cross_entropy_gradient, squared_error_gradient
-from lenet_np.ops import Array
-from lenet_np.optim import Adam, AdamState
-from lenet_np.routes import (
+from .. import ops
+from ..es import Estimate, estimate_gradient
+from ..estimators import ESTIMATORS
+from ..layers import Dense, ReLU, Sequential
+from ..losses import Loss, cross_entropy, cross_entropy_gradient, squared_error_gradient
+from ..optim import Adam, AdamState
+from ..routes import (
     ROUTES,
     LossAtLogits,
     smoothed_loss_backward,
     smoothed_loss_forward,
     taylor,
 )
-
-Functions = dict[str, Callable[..., Any]]
+from .layouts import Array, Layout
+from .task import Functions
 
 
 def solutions(layout: Layout) -> Functions:
@@ -128,7 +126,7 @@ def _routes(layout: Layout) -> Iterator[Callable[..., Any]]:
     def override_forward(
         logits: Array, labels: Array, estimator: LossAtLogits
     ) -> tuple[Array, Any]:
-        # The student's estimator gives a plain pair.
+        # An estimator of the exercise gives a plain pair.
         return smoothed_loss_forward(logits, labels, lambda *given: Estimate(*estimator(*given)))
 
     def override_backward(dloss: Array, cache: Any) -> Array:

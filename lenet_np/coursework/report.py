@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from lenet_np.coursework.mark import FAILED, Finding, Mark, TaskMark
-from lenet_np.coursework.process import printable
+from .mark import Finding, Mark, TaskMark
+from .process import printable
+from .task import FAILED, PASSED, STATUS
 
 WIDTH = 96
 #: Lines of a task's prints that are shown.
@@ -19,7 +20,9 @@ def report(mark: Mark) -> str:
 
 
 def _lines(mark: Mark) -> Iterator[str]:
-    yield mark.file + (f" ({mark.layout})" if mark.layout else "")
+    tests = "" if mark.seed == 0 else f"hidden tests, seed {mark.seed}"
+    about = ", ".join(filter(None, (mark.layout, tests)))
+    yield mark.file + (f" ({about})" if about else "")
     if mark.problem is not None:
         yield ""
         yield from _finding(mark.problem, "  ")
@@ -28,21 +31,33 @@ def _lines(mark: Mark) -> Iterator[str]:
         yield "  No task could be marked."
     else:
         for task in mark.tasks:
-            yield from _task(task)
+            yield from task_lines(task)
     yield ""
     yield from (f"note: {note}" for note in mark.notes)
     yield f"{mark.points} of {mark.of} points"
 
 
-def _task(task: TaskMark) -> Iterator[str]:
+def task_lines(task: TaskMark) -> Iterator[str]:
+    """Write a task as lines of text."""
     status = task.status.upper() if task.status == FAILED else task.status
     yield f"  {task.name:15}{status:15}{task.points:3} of {task.of}"
-    for finding in task.findings:
-        if finding.code != "not-written":
-            yield from _finding(finding, "      ")
-        elif task.findings:
-            yield f"      {finding.message}"
+    if task.status == FAILED:
+        for part in task.parts:
+            status = "" if part.status == PASSED else part.status
+            yield f"      {part.name:24}{part.points:3} of {part.of:<3}{status}".rstrip()
+            yield from _findings(task, part.name, " " * 8)
+    yield from _findings(task, None, " " * 6)
     yield from _printed(task.output, task.output_cut)
+
+
+def _findings(task: TaskMark, part: str | None, indent: str) -> Iterator[str]:
+    for finding in task.findings:
+        if finding.part != part:
+            continue
+        if finding.code in STATUS:  # The status says what it is.
+            yield indent + finding.message
+        else:
+            yield from _finding(finding, indent)
 
 
 def _finding(finding: Finding, indent: str) -> Iterator[str]:

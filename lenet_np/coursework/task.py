@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from lenet_np.coursework.layouts import Layout
-from lenet_np.coursework.reference import Functions, solutions
-from lenet_np.gradcheck import check
-from lenet_np.ops import Array
+from ..gradcheck.report import draw_map
+from .layouts import Array, Layout
 
 #: Two ways of adding up the same numbers differ by less than this, relative to the largest.
 ROUNDING = 1e-9
+Functions = dict[str, Callable[..., Any]]
 
 
 class Remark(NamedTuple):
@@ -24,10 +24,11 @@ class Remark(NamedTuple):
     code: str  # what a hint is looked up by; those of gradcheck, and a few more
     message: str
     line: str | None = None  # "exercise.py:12: source"
+    part: str | None = None  # of the task
 
 
 class Failed(BaseException):
-    """The check is over.
+    """A part of the check is over.
 
     Not an Exception: a student's ``except Exception`` and the gradient check's own must not
     swallow it.
@@ -39,7 +40,7 @@ class Failed(BaseException):
 
 
 def fail(code: str, message: str) -> NoReturn:
-    """End the check with one remark."""
+    """End a part of the check with one remark."""
     raise Failed(Remark(code, message))
 
 
@@ -48,19 +49,76 @@ class Guess(NamedTuple):
 
     code: str
     message: str
-    value: Any
+    value: Array
 
 
-class Exercise(NamedTuple):
-    """What a check is given."""
+class Known(NamedTuple):
+    """What a result must be."""
+
+    right: Array
+    guesses: tuple[Guess, ...] = ()
+
+
+#: What the functions of the exercise must give: (layout, function, *arguments) -> by result. It is
+#: computed from the package, or read from a file where the package must not be.
+Answers = Callable[..., dict[str, Known]]
+
+PASSED, FAILED, NOT_ATTEMPTED, NOT_JUDGED = "passed", "failed", "not attempted", "not judged"
+
+
+@dataclass
+class Exercise:
+    """What a check is given, and what has come out of it so far."""
 
     student: Functions  # only those of the task
     layout: Layout
+    seed: int  # 0 for the open tests
+    answers: Answers
+    explain: Callable[[BaseException], Sequence[Remark]]
+    saved: Callable[[], None] = lambda: None  # called after each part
+    parts: dict[str, str] = field(default_factory=dict)  # name to status
+    remarks: list[Remark] = field(default_factory=list)
 
     @property
-    def solution(self) -> Functions:
-        """The same functions, right."""
-        return solutions(self.layout)
+    def grow(self) -> int:
+        """How much larger arrays are than in the open tests."""
+        return self.seed % 3
+
+    def rng(self, number: int) -> np.random.Generator:
+        """Make a generator for each of the things that are drawn."""
+        return np.random.default_rng([self.seed, number])
+
+    def normal(self, number: int, *shape: int) -> Array:
+        """Draw from N(0, 1)."""
+        return self.rng(number).standard_normal(shape)
+
+    def know(self, function: str, *arguments: Any) -> dict[str, Known]:
+        """Say what a function of the exercise must give for these arguments."""
+        return self.answers(self.layout, function, *arguments)
+
+    def require_something_right(self) -> None:
+        """Leave open a part that code earns which does nothing, as long as nothing else passes."""
+        if PASSED not in self.parts.values():
+            fail("not-judged", "this is judged when another part passes")
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Judge one part: it passes if the block comes to its end."""
+        try:
+            yield
+            self.parts[name] = PASSED
+        except BaseException as error:
+            remarks = self.explain(error)
+            self.parts[name] = STATUS.get(remarks[0].code, FAILED)
+            for remark in remarks:
+                # One exception may be the end of several parts, and is told once.
+                if remark not in [known._replace(part=None) for known in self.remarks]:
+                    self.remarks.append(remark._replace(part=name))
+        self.saved()
+
+
+#: A remark that is no judgement gives its part this status.
+STATUS = {"not-written": NOT_ATTEMPTED, "not-judged": NOT_JUDGED}
 
 
 @dataclass(frozen=True)
@@ -68,11 +126,16 @@ class Task:
     """One task of the exercise file."""
 
     name: str  # also that of the pytest marker
-    points: int
+    parts: dict[str, int]  # their points
     teaches: str
     text: str  # the functions as the exercise file has them, a layout's fields in braces
-    check: Callable[[Exercise], None]  # raises Failed
-    hints: dict[str, str]  # where the general one would not do
+    check: Callable[[Exercise], None]
+    hints: dict[str, str]  # by the code of a remark, where the general one would not do
+
+    @property
+    def points(self) -> int:
+        """The points of all parts together."""
+        return sum(self.parts.values())
 
     @property
     def functions(self) -> list[str]:
@@ -81,66 +144,14 @@ class Task:
 
 
 def task(
-    points: int, teaches: str, text: str, hints: dict[str, str] | None = None
+    parts: dict[str, int], teaches: str, text: str, hints: dict[str, str] | None = None
 ) -> Callable[[Callable[[Exercise], None]], Task]:
     """Make a task of its check, and call it by the name of the check."""
 
     def made(check: Callable[[Exercise], None]) -> Task:
-        return Task(check.__name__, points, teaches, text, check, hints or {})
+        return Task(check.__name__, parts, teaches, text, check, hints or {})
 
     return made
-
-
-# --- gradients ----------------------------------------------------------------------------------
-
-
-def check_pair(
-    exercise: Exercise, name: str, case: str, inputs: dict[str, Array], *how: int
-) -> None:
-    """Check ``{name}_forward``, which is given the inputs and ``how``, and its backward pass."""
-    student, solution = exercise.student, exercise.solution
-    check_gradients(
-        case,
-        lambda *given: student[f"{name}_forward"](*given, *how),
-        student[f"{name}_backward"],
-        inputs,
-        lambda *given: solution[f"{name}_forward"](*given, *how)[0],
-        batch_axis=exercise.layout.batch_axis,
-    )
-
-
-def check_gradients(
-    case: str,
-    forward: Callable[..., Any],
-    backward: Callable[..., Any],
-    inputs: dict[str, Array],
-    definition: Callable[..., Array],
-    **options: Any,
-) -> None:
-    """Check a student's pair with `gradcheck.check`.
-
-    ``case`` says for the messages what is special about the inputs.
-    """
-    shape = definition(*inputs.values()).shape
-    returns_cache = options.get("cache", "returned") == "returned"
-
-    def forward_in_shape(*given: Array) -> Any:
-        result = forward(*given)
-        y = result[0] if returns_cache and isinstance(result, tuple) and result else result
-        _require_order("the result", y, shape)
-        return result
-
-    given, names = list(inputs.values()), list(inputs)
-    report = check(forward_in_shape, backward, given, names=names, definition=definition, **options)
-    if not report.passed:
-        raise Failed(*(_remark(case, finding) for finding in report.findings))
-
-
-def _remark(case: str, finding: Any) -> Remark:
-    # In place, it is the input itself that the finding is about.
-    about_gradient = finding.input is not None and finding.code != "in-place"
-    where = f"gradient of {finding.input}: " if about_gradient else ""
-    return Remark(finding.code, f"with {case}: {where}{finding.message}", finding.line)
 
 
 # --- values -------------------------------------------------------------------------------------
@@ -167,29 +178,38 @@ def require_array(what: str, answer: Any, shape: tuple[int, ...]) -> Array:
     values = np.asarray(answer)
     if values.dtype != np.float64:
         fail("dtype", f"{what} must be float64 like the inputs, got {values.dtype}")
-    _require_order(what, values, shape)
+    require_order(what, values, shape)
     if values.shape != shape:
         fail("shape", f"{what} must have shape {shape}, got {values.shape}")
     return values
 
 
-def compare(what: str, answer: Any, right: Array, *guesses: Guess) -> None:
-    """Compare a result with the right one; the first guess that gives the same names the cause."""
+def compare(what: str, answer: Any, known: Known, code: str = "unknown") -> None:
+    """Compare a result with the right one; the first guess that gives the same names the cause.
+
+    ``code`` is that of a mistake that no guess explains.
+    """
+    right = known.right
     values = require_array(what, answer, right.shape)
-    if _agree(values, right):
+    if agree(values, right):
         return
-    for guess in guesses:
-        if _agree(values, guess.value):
+    for guess in known.guesses:
+        if agree(values, guess.value):
             fail(guess.code, f"{what} {guess.message}")
     if not np.isfinite(values).all():
         fail("nan", f"{what} has values that are nan or infinite")
+    factor = float(np.vdot(values, right)) / max(float(np.vdot(right, right)), 1e-300)
+    if values.size > 1 and agree(values, factor * right):
+        how = "has the wrong sign" if agree(values, -right) else f"is {factor:.6g} times the right"
+        fail(code if code != "unknown" else "constant-factor", f"{what} {how}")
     error = np.abs(values - right)
+    wrong = error > ROUNDING * np.abs(right).max(initial=0.0)
     worst = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+    picture = f"\n{draw_map(np.where(wrong, 3, 0))}" if values.ndim > 1 else ""
     fail(
-        "unknown",
-        f"{what} is wrong in {np.count_nonzero(error > ROUNDING * np.abs(right).max())} of "
-        f"{error.size} entries; the worst is at {worst}: {values[worst]:.6g} where "
-        f"{right[worst]:.6g} is right",
+        code,
+        f"{what} is wrong in {np.count_nonzero(wrong)} of {error.size} entries; the worst is at "
+        f"{worst}: {values[worst]:.6g} where {right[worst]:.6g} is right{picture}",
     )
 
 
@@ -204,13 +224,16 @@ def require_unchanged(function: str, names: Sequence[str], given: Any, kept: Any
             )
 
 
-def _agree(values: Array, right: Array) -> bool:
-    # A mistake may well give nan or infinity, and be recognised by it.
+def agree(values: Array, right: Array) -> bool:
+    """Compare to rounding. A mistake may well give nan or infinity, and be recognised by it."""
     scale = float(np.abs(right[np.isfinite(right)]).max(initial=0.0))
-    return np.allclose(values, right, rtol=0, atol=ROUNDING * scale, equal_nan=True)
+    return values.shape == right.shape and np.allclose(
+        values, right, rtol=0, atol=ROUNDING * scale, equal_nan=True
+    )
 
 
-def _require_order(what: str, value: Any, shape: tuple[int, ...]) -> None:
+def require_order(what: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Refuse the right axes in a wrong order."""
     got = getattr(value, "shape", shape)
     if got != shape and sorted(got) == sorted(shape):
         fail(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from lenet_np.coursework.layouts import Layout
-from lenet_np.coursework.tasks import TASKS
+from .layouts import Layout
+from .points import FILE, POINTS, CourseworkError, Points, write_points
+from .tasks import TASKS
 
 EXERCISE, README = "exercise.py", "README.md"
 
@@ -41,45 +43,55 @@ python -m lenet_np coursework check exercise.py
 python -m lenet_np coursework check exercise.py --task conv2d
 ```
 
-Each task passes or fails as a whole. What fails is explained: what is wrong, in which line if that
-is known, and a hint. What you print is shown below the task it belongs to.
+Where there is a file `check.py` beside them, `python check.py` does the same with NumPy alone.
+
+Each task has parts with points of their own. What fails is explained: what is wrong, in which line
+if that is known, and a hint. What you print is shown below the task it belongs to.
 
 | task | points | functions |
 | --- | --- | --- |
 """
 
 
-class CourseworkError(ValueError):
-    """The files cannot be written; the message says why."""
-
-
-def exercise(layout: Layout) -> str:
+def exercise(layout: Layout, tasks: Iterable[str] = TASKS) -> str:
     """Write the exercise file of a course."""
-    parts = [HEAD, *(task.text for task in TASKS.values())]
+    parts = [HEAD, *(TASKS[name].text for name in tasks)]
     return "\n\n".join(part.format(**vars(layout)) for part in parts)
 
 
-def write(folder: Path, layout: Layout) -> list[Path]:
-    """Write the files into a folder, and name them.
+def texts(layout: Layout, tasks: Iterable[str] = TASKS, points: Points = POINTS) -> dict[str, str]:
+    """Give the files that a student starts from, by their names."""
+    rows = (
+        f"| {name} | {sum(points[name].values())} | "
+        f"{', '.join(f'`{function}`' for function in TASKS[name].functions)} |\n"
+        for name in tasks
+    )
+    return {
+        EXERCISE: exercise(layout, tasks),
+        README: HOW_TO + "".join(rows),
+        FILE: write_points({name: points[name] for name in tasks}),
+    }
+
+
+def write(folder: Path, files: dict[str, str]) -> list[Path]:
+    """Write files into a folder, and name them.
 
     CourseworkError if one of them is there already, or cannot be written.
     """
-    rows = (
-        f"| {task.name} | {task.points} | {', '.join(f'`{name}`' for name in task.functions)} |\n"
-        for task in TASKS.values()
-    )
-    texts = {EXERCISE: exercise(layout), README: HOW_TO + "".join(rows)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in texts:
+        for name in files:
             if (folder / name).exists():
                 raise CourseworkError(
                     f"{folder / name} is there already, and is not overwritten: name another folder"
                 )
-        for name, text in texts.items():
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             # "x": even a file that appeared just now is not overwritten.
-            with open(folder / name, "x", encoding="utf-8") as file:
+            with open(folder / name, "x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
+            if text.startswith("#!"):
+                (folder / name).chmod(0o755)
     except OSError as error:
         raise CourseworkError(f"cannot write in {folder}: {error.strerror or error}") from error
-    return [folder / name for name in texts]
+    return [folder / name for name in files]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lenet_np.coursework.mark import mark
-from lenet_np.coursework.report import report
-from lenet_np.coursework.tasks import TASKS
+from .mark import mark
+from .report import report
+from .tasks import TASKS
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

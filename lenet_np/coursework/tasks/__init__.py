@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_np.coursework.tasks import layers, routes, training
+from . import layers, routes, training
 
 TASKS = {
     task.name: task

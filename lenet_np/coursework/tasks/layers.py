@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_np import ops
-from lenet_np.coursework.task import Exercise, Guess, check_gradients, check_pair, compare, task
-from lenet_np.ops import Array
+from ..layouts import Array
+from ..pairs import Pair, judge_pairs, pair_parts, student_pair
+from ..task import Exercise, compare, task
 
 
-def _normal(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def _distinct(seed: int, *shape: int) -> Array:
+def _distinct(exercise: Exercise, number: int, *shape: int) -> Array:
     """Draw values that differ by at least 0.1, none within 0.05 of zero: no kink is near."""
-    values = np.arange(int(np.prod(shape))) * 0.1 - 1.95
-    return np.random.default_rng(seed).permutation(values).reshape(shape)
+    size = int(np.prod(shape))
+    values = (np.arange(size) - size // 2) * 0.1 + 0.05
+    return exercise.rng(number).permutation(values).reshape(shape)
 
 
-# --- dense --------------------------------------------------------------------------------------
+# --- dense ----------------------------------------------------------------------------------------
 
 DENSE = '''\
 def dense_forward(x, weight, bias):
@@ -47,15 +44,24 @@ def dense_backward(dy, cache):
 '''
 
 
-@task(10, "the chain rule for a matrix product; the bias gradient is a sum", DENSE)
+@task(
+    pair_parts(3, x=2, weight=2, bias=1),
+    "the chain rule for a matrix product; the bias gradient is a sum",
+    DENSE,
+)
 def dense(exercise: Exercise) -> None:
-    x = exercise.layout.features.from_package(_normal(1, 4, 3))
-    weight = exercise.layout.weights.from_package(_normal(2, 5, 4))
-    inputs = {"x": x, "weight": weight, "bias": _normal(3, 5)}
-    check_pair(exercise, "dense", "4 features in, 5 out, a batch of 3", inputs)
+    inputs, outputs, batch = (size + exercise.grow for size in (4, 5, 3))
+    given = {
+        "x": exercise.layout.features.from_package(exercise.normal(1, inputs, batch)),
+        "weight": exercise.layout.weights.from_package(exercise.normal(2, outputs, inputs)),
+        "bias": exercise.normal(3, outputs),
+    }
+    case = f"{inputs} features in, {outputs} out, a batch of {batch}"
+    pair = student_pair(exercise, "dense", case, given)
+    judge_pairs(exercise, exercise.layout.batch_axis, pair)
 
 
-# --- ReLU ---------------------------------------------------------------------------------------
+# --- ReLU -----------------------------------------------------------------------------------------
 
 RELU = '''\
 def relu_forward(x):
@@ -80,17 +86,24 @@ def relu_backward(dy, cache):
 '''
 
 
-@task(5, "a local derivative: the upstream gradient passes or it does not", RELU)
+@task(pair_parts(2, x=1), "a local derivative: the upstream gradient passes or it does not", RELU)
 def relu(exercise: Exercise) -> None:
-    features, images = exercise.layout.features, exercise.layout.images
-    for case, x in (
-        ("features", features.from_package(_distinct(1, 5, 4))),
-        ("images", images.from_package(_distinct(2, 2, 3, 4, 2))),
-    ):
-        check_pair(exercise, "relu", f"{case} of shape {x.shape}", {"x": x})
+    features, images, n = exercise.layout.features, exercise.layout.images, exercise.grow
+    cases = {
+        "features": features.from_package(_distinct(exercise, 1, 5, 4 + n)),
+        "images": images.from_package(_distinct(exercise, 2, 2, 3, 4 + n, 2)),
+    }
+    judge_pairs(
+        exercise,
+        exercise.layout.batch_axis,
+        *(
+            student_pair(exercise, "relu", f"{case} of shape {x.shape}", {"x": x})
+            for case, x in cases.items()
+        ),
+    )
 
 
-# --- im2col -------------------------------------------------------------------------------------
+# --- im2col ---------------------------------------------------------------------------------------
 
 IM2COL = '''\
 def im2col(x, kernel, stride, padding):
@@ -129,7 +142,7 @@ def col2im(columns, x_shape, kernel, stride, padding):
 
 
 @task(
-    10,
+    pair_parts(4, x=4),
     "a copy's backward pass is an addition: the adjoint of a linear map",
     IM2COL,
     {
@@ -138,23 +151,32 @@ def col2im(columns, x_shape, kernel, stride, padding):
     },
 )
 def im2col(exercise: Exercise) -> None:
-    for case, image, kernel, stride, padding in (
+    im2col, col2im = exercise.student["im2col"], exercise.student["col2im"]
+    pairs = []
+    for case, (c, h, w, n), kernel, stride, padding in (
         ("stride 1 and no padding", (2, 4, 5, 3), (2, 3), 1, 0),
         ("stride 2 and padding 1", (2, 5, 7, 2), (3, 3), 2, 1),
     ):
-        x = exercise.layout.images.from_package(_normal(4, *image))
+        more = stride * exercise.grow
+        x = exercise.layout.images.from_package(exercise.normal(4, c, h + more, w + more, n))
         how = (kernel, stride, padding)
-        check_gradients(
+        y = exercise.know("im2col", x, *how)["y"]
+        dy = exercise.normal(99, *y.right.shape)
+        pair = Pair(
             case,
-            lambda x, how=how: exercise.student["im2col"](x, *how),
-            lambda dy, shape=x.shape, how=how: exercise.student["col2im"](dy, shape, *how),
+            lambda x, how=how: im2col(x, *how),
+            lambda dy, shape=x.shape, how=how: col2im(dy, shape, *how),
             {"x": x},
-            lambda x, how=how: exercise.solution["im2col"](x, *how),
+            y,
+            dy,
+            exercise.know("col2im", dy, x, *how),
             cache="kept",
         )
+        pairs.append(pair)
+    judge_pairs(exercise, None, *pairs)
 
 
-# --- convolution --------------------------------------------------------------------------------
+# --- convolution ----------------------------------------------------------------------------------
 
 CONV2D = '''\
 def conv2d_forward(x, weight, bias, stride, padding):
@@ -188,22 +210,29 @@ def conv2d_backward(dy, cache):
 '''
 
 
-@task(20, "convolution as a matrix product, and its three gradients", CONV2D)
+@task(
+    pair_parts(7, x=5, weight=4, bias=2),
+    "convolution as a matrix product, and its three gradients",
+    CONV2D,
+)
 def conv2d(exercise: Exercise) -> None:
     images, kernels = exercise.layout.images, exercise.layout.kernels
-    for case, image, kernel, stride, padding in (
+    pairs = []
+    for case, (c, h, w, n), kernel, stride, padding in (
         ("stride 1 and no padding", (2, 4, 6, 3), (5, 2, 2, 3), 1, 0),
         ("stride 2 and padding 1", (1, 5, 7, 3), (2, 1, 3, 3), 2, 1),
     ):
+        more = stride * exercise.grow
         inputs = {
-            "x": images.from_package(_normal(5, *image)),
-            "weight": kernels.from_package(_normal(6, *kernel)),
-            "bias": _normal(7, kernel[0]),
+            "x": images.from_package(exercise.normal(5, c, h + more, w + more, n)),
+            "weight": kernels.from_package(exercise.normal(6, *kernel)),
+            "bias": exercise.normal(7, kernel[0]),
         }
-        check_pair(exercise, "conv2d", case, inputs, stride, padding)
+        pairs.append(student_pair(exercise, "conv2d", case, inputs, stride, padding))
+    judge_pairs(exercise, exercise.layout.batch_axis, *pairs)
 
 
-# --- max-pool -----------------------------------------------------------------------------------
+# --- max-pool -------------------------------------------------------------------------------------
 
 MAX_POOL = '''\
 def max_pool_forward(x, window, stride):
@@ -235,7 +264,7 @@ def max_pool_backward(dy, cache):
 
 
 @task(
-    10,
+    {**pair_parts(3, x=3), "ties": 2},
     "routing a gradient to the winner, and what a tie means",
     MAX_POOL,
     {
@@ -245,28 +274,16 @@ def max_pool_backward(dy, cache):
 )
 def max_pool(exercise: Exercise) -> None:
     images = exercise.layout.images
-    for case, image, window, stride in (
+    pairs = []
+    for case, (c, h, w, n), window, stride in (
         ("windows of 2, stride 2", (2, 4, 6, 3), 2, 2),
         ("windows of 3, stride 2", (1, 5, 7, 3), 3, 2),
     ):
-        x = images.from_package(_distinct(8, *image))
-        check_pair(exercise, "max_pool", case, {"x": x}, window, stride)
-    _check_ties(exercise)
-
-
-def _check_ties(exercise: Exercise) -> None:
-    x = np.random.default_rng(9).integers(0, 3, (2, 4, 6, 3)).astype(float)
-    y, cache = ops.max_pool2d_forward(x, 2, 2)
-    dy = _normal(10, *y.shape)
-    spread = x == y.repeat(2, axis=1).repeat(2, axis=2)
-    everywhere = spread * dy.repeat(2, axis=1).repeat(2, axis=2)
-    winners = spread.reshape(2, 2, 2, 3, 2, 3).sum(axis=(2, 4)).repeat(2, axis=1).repeat(2, axis=2)
-    from_package = exercise.layout.images.from_package
-    _, theirs = exercise.student["max_pool_forward"](from_package(x), 2, 2)
-    compare(
-        "with ties in the windows: the gradient of x",
-        exercise.student["max_pool_backward"](from_package(dy), theirs),
-        from_package(ops.max_pool2d_backward(dy, cache)),
-        Guess("ties", "gives dy to every pixel that ties", from_package(everywhere)),
-        Guess("ties", "shares dy among the pixels that tie", from_package(everywhere / winners)),
-    )
+        more = stride * exercise.grow
+        x = images.from_package(_distinct(exercise, 8, c, h + more, w + more, n))
+        pairs.append(student_pair(exercise, "max_pool", case, {"x": x}, window, stride))
+    judge_pairs(exercise, exercise.layout.batch_axis, *pairs)
+    tied = images.from_package(exercise.rng(9).integers(0, 3, (2, 4, 6, 3)).astype(float))
+    pair = student_pair(exercise, "max_pool", "ties in the windows", {"x": tied}, 2, 2)
+    with exercise.part("ties"):
+        compare(f"with {pair.case}: the gradient of x", pair.gradient("x"), pair.gradients["x"])

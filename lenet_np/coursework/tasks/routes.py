@@ -7,16 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lenet_np.coursework.task import (
-    Exercise,
-    Guess,
-    check_gradients,
-    compare,
-    fail,
-    take_apart,
-    task,
-)
-from lenet_np.ops import Array
+from ..layouts import Array
+from ..task import Exercise, compare, fail, take_apart, task
 
 TAYLOR = '''\
 # The four routes. The 0-1 loss has no gradient, but an estimator has one to offer:
@@ -121,118 +113,86 @@ class _Case:
     """Logits, labels and an estimator in the course's layout."""
 
     def __init__(self, exercise: Exercise) -> None:
-        rng = np.random.default_rng(4)
-        self.classes, self.batch = 4, 3
-        features = exercise.layout.features
-        self.class_axis = features.place_of(0)
-        self.logits, g = (features.from_package(rng.standard_normal((4, 3))) for _ in range(2))
-        self.labels = features.from_package(np.eye(4)[:, [2, 0, 3]])
-        self.estimator = _Estimator(rng.random(3), g)
+        self.exercise, features = exercise, exercise.layout.features
+        classes, batch = 4 + exercise.grow, 3 + exercise.grow
+        self.logits, g = (features.from_package(exercise.normal(k, classes, batch)) for k in (4, 5))
+        self.labels = features.from_package(np.eye(classes)[:, np.arange(batch) * 2 % classes])
+        self.estimator = _Estimator(exercise.rng(6).random(batch), g)
 
-    def ask(
-        self, exercise: Exercise, function: str, results: Sequence[str], *more: Any
-    ) -> Sequence[Any]:
+    def ask(self, function: str, results: Sequence[str], *more: Any) -> Sequence[Any]:
         """Call the student's function and take its results apart."""
         given = (self.logits.copy(), self.labels.copy(), self.estimator, *more)
-        result = exercise.student[function](*given)
+        result = self.exercise.student[function](*given)
         self.estimator.require_one_call()
         return take_apart(function, result, results)
 
+    def judge(self, function: str, results: Sequence[str], *more: Any) -> None:
+        """Judge the two results of a function, each as a part."""
+        answers = self.ask(function, results, *more)
+        known = self.exercise.know(
+            function, self.logits, self.labels, self.estimator.loss, self.estimator.g, *more
+        )
+        for name, answer in zip(results, answers, strict=True):
+            with self.exercise.part(name):
+                compare(name, answer, known[name])
 
-@task(2, "a surrogate loss: what stop_gradient is for", TAYLOR)
+
+@task({"surrogate": 1, "dlogits": 1}, "a surrogate loss: what stop_gradient is for", TAYLOR)
 def taylor(exercise: Exercise) -> None:
-    case = _Case(exercise)
-    surrogate, dlogits = case.ask(exercise, "taylor_loss", ("surrogate", "dlogits"))
-    g, logits = case.estimator.g, case.logits
-    right = (g * logits).sum(axis=case.class_axis)
-    compare(
-        "the surrogate",
-        surrogate,
-        right,
-        Guess("other-loss", "is the estimator's loss, which has no gradient", case.estimator.loss),
-        Guess("constant-factor", "is a mean over the classes, not a sum", right / case.classes),
-        Guess("wrong-sign", "has the wrong sign", -right),
-    )
-    compare(
-        "dlogits",
-        dlogits,
-        g,
-        Guess("wrong-sign", "has the wrong sign", -g),
-        Guess("batch-mean", "is divided by the size of the batch", g / case.batch),
-        Guess("product", "is g times the logits: g is a constant here", g * logits),
-    )
+    _Case(exercise).judge("taylor_loss", ("surrogate", "dlogits"))
 
 
-@task(3, "a custom gradient: an operation whose backward pass is an estimate", OVERRIDE)
+@task(
+    {"loss": 1, "dlogits": 2},
+    "a custom gradient: an operation whose backward pass is an estimate",
+    OVERRIDE,
+)
 def override(exercise: Exercise) -> None:
     case = _Case(exercise)
-    loss, cache = case.ask(exercise, "override_forward", ("loss", "cache"))
-    compare("loss", loss, case.estimator.loss)
-    dloss, g = np.array([0.7, -1.3, 2.1]), case.estimator.g
-    dlogits = exercise.student["override_backward"](dloss.copy(), cache)
-    case.estimator.require_one_call()
-    right = np.expand_dims(dloss, case.class_axis) * g
-    compare(
-        "dlogits",
-        dlogits,
-        right,
-        Guess("upstream-ignored", "ignores dloss, the upstream gradient", g),
-        Guess("batch-mean", "is divided by the size of the batch", right / case.batch),
-        Guess("wrong-sign", "has the wrong sign", -right),
-    )
+    loss, cache = case.ask("override_forward", ("loss", "cache"))
+    given = (case.logits, case.labels, case.estimator.loss, case.estimator.g)
+    with exercise.part("loss"):
+        compare("loss", loss, exercise.know("override_forward", *given)["loss"])
+    with exercise.part("dlogits"):
+        dloss = exercise.normal(7, len(case.estimator.loss))
+        dlogits = exercise.student["override_backward"](dloss.copy(), cache)
+        case.estimator.require_one_call()
+        compare("dlogits", dlogits, exercise.know("override_backward", dloss, *given)["dlogits"])
 
 
-@task(3, "the chain rule of a whole network by hand: a vector times a Jacobian", VJP)
+@task(
+    {"second layer": 1, "first layer": 2},
+    "the chain rule of a whole network by hand: a vector times a Jacobian",
+    VJP,
+)
 def vjp(exercise: Exercise) -> None:
     features, weights = exercise.layout.features, exercise.layout.weights
-    rng = np.random.default_rng(5)
-    x = features.from_package(rng.standard_normal((4, 3)))
-    labels = features.from_package(np.eye(2)[:, [0, 1, 0]])
-    parameters = {
-        "weight1": weights.from_package(rng.standard_normal((6, 4))),
-        "bias1": rng.standard_normal(6),
-        "weight2": weights.from_package(rng.standard_normal((2, 6))),
-        "bias2": rng.standard_normal(2),
-    }
+    inputs, hidden, classes, batch = (size + exercise.grow for size in (4, 6, 2, 3))
+    x = features.from_package(exercise.normal(1, inputs, batch))
+    labels = features.from_package(np.eye(classes)[:, np.arange(batch) % classes])
+    parameters = (
+        weights.from_package(exercise.normal(2, hidden, inputs)),
+        exercise.normal(3, hidden),
+        weights.from_package(exercise.normal(4, classes, hidden)),
+        exercise.normal(5, classes),
+    )
+    g = features.from_package(exercise.normal(6, classes, batch))
+    estimator = _Estimator(np.zeros(batch), g)
+    given = (x, *parameters, labels)
+    result = exercise.student["vjp_gradients"](*(a.copy() for a in given), estimator)
+    estimator.require_one_call()
+    known = exercise.know("vjp_gradients", *given, g)
+    compare("the logits that the estimator is given", estimator.logits[0], known.pop("logits"))
+    answers = dict(zip(known, take_apart("vjp_gradients", result, list(known)), strict=True))
+    for layer, names in (
+        ("second layer", ("dweight2", "dbias2")),
+        ("first layer", ("dweight1", "dbias1")),
+    ):
+        with exercise.part(layer):
+            for name in names:
+                compare(name, answers[name], known[name])
 
-    def network(weight1: Array, bias1: Array, weight2: Array, bias2: Array) -> Array:
-        hidden = np.maximum(exercise.solution["dense_forward"](x, weight1, bias1)[0], 0)
-        logits: Array = exercise.solution["dense_forward"](hidden, weight2, bias2)[0]
-        return logits
 
-    def gradients(g: Array, *parameters: Array) -> Any:
-        estimator = _Estimator(np.zeros(3), g)
-        given = (x.copy(), *parameters, labels.copy())
-        result = exercise.student["vjp_gradients"](*given, estimator)
-        estimator.require_one_call()
-        compare("the logits that the estimator is given", estimator.logits[0], network(*parameters))
-        return result
-
-    case = "4 features, 6 hidden units, 2 classes, a batch of 3"
-    check_gradients(case, network, gradients, parameters, network, cache="none")
-
-
-@task(2, "a gradient step as a regression", TARGET)
+@task({"targets": 1, "dlogits": 1}, "a gradient step as a regression", TARGET)
 def target(exercise: Exercise) -> None:
-    case, rate = _Case(exercise), 0.6
-    targets, dlogits = case.ask(exercise, "target_gradient", ("targets", "dlogits"), rate)
-    g, logits = case.estimator.g, case.logits
-    compare(
-        "targets",
-        targets,
-        logits - rate * g,
-        Guess("wrong-sign", "moved up the gradient instead of down", logits + rate * g),
-        Guess("rate", "lacks the rate", logits - g),
-    )
-    right = 2 / case.classes * rate * g
-    compare(
-        "dlogits",
-        dlogits,
-        right,
-        Guess("wrong-sign", "has the wrong sign", -right),
-        Guess("constant-factor", "lacks the factor 1/K", right * case.classes),
-        Guess("constant-factor", "lacks the factor 2 of the square", right / 2),
-        Guess("constant-factor", "lacks the factor 2/K", right * case.classes / 2),
-        Guess("batch-mean", "is divided by the size of the batch", right / case.batch),
-        Guess("other-input", "is g itself: differentiate the squared error", g),
-    )
+    _Case(exercise).judge("target_gradient", ("targets", "dlogits"), 0.6)
