@@ -30,7 +30,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    """Do what the request asks, write the result, and leave without looking back."""
+    """Do what the request asks, write the result, and end the process."""
     request = json.loads(sys.argv[1])
     folder, work = Path(request["folder"]), Work([Path(file) for file in request["files"]])
     _watch()

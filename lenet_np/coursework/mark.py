@@ -14,7 +14,7 @@ from .task import FAILED, NOT_ATTEMPTED, NOT_JUDGED, PASSED, Remark
 from .tasks import TASKS
 
 
-class Finding(NamedTuple):
+class Advice(NamedTuple):
     """A remark and the hint that goes with it."""
 
     code: str
@@ -39,7 +39,7 @@ class TaskMark(NamedTuple):
     name: str
     status: str
     parts: tuple[PartMark, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Advice, ...]
     output: str  # what the student's code printed, the beginning of it
     output_cut: bool
 
@@ -60,7 +60,7 @@ class Mark(NamedTuple):
     file: str
     layout: str | None
     seed: int  # 0 for the open tests
-    problem: Finding | None  # why no task could be marked
+    problem: Advice | None  # why no task could be marked
     output: str  # printed while the file was loaded, if it could not be
     notes: tuple[str, ...]
     tasks: tuple[TaskMark, ...]
@@ -112,13 +112,13 @@ class Mark(NamedTuple):
                 task["name"],
                 task["status"],
                 tuple(PartMark(**part) for part in task["parts"]),
-                tuple(Finding(**finding) for finding in task["findings"]),
+                tuple(Advice(**finding) for finding in task["findings"]),
                 task["output"],
                 task["output_cut"],
             )
             for task in kept["tasks"]
         )
-        problem = kept["problem"] and Finding(**kept["problem"])
+        problem = kept["problem"] and Advice(**kept["problem"])
         file, layout, seed = kept["file"], kept["layout"], kept["seed"]
         return cls(file, layout, seed, problem, kept["output"], tuple(kept["notes"]), tasks)
 
@@ -149,7 +149,7 @@ def mark(
     loaded = run(request, limits) if files else Answer({}, (nothing_there,), "", False)
     problem = _problem(loaded, layout)
     if problem is not None:
-        finding = Finding(*problem, HINTS.get(problem.code))
+        finding = Advice(*problem, HINTS.get(problem.code))
         nothing = tuple(_task_mark(task, parts, {}, ()) for task, parts in chosen.items())
         return Mark(name, layout, seed, finding, loaded.output, (), nothing)
     request["layout"] = layout = layout or str(loaded.result["layout"])
@@ -209,7 +209,7 @@ def _task_mark(
     cut: bool = False,
 ) -> TaskMark:
     hints = HINTS | TASKS[name].hints
-    findings = tuple(Finding(*remark, hints.get(remark.code)) for remark in remarks)
+    findings = tuple(Advice(*remark, hints.get(remark.code)) for remark in remarks)
     parts = []
     for part, of in points.items():
         status = statuses.get(part, NOT_JUDGED)

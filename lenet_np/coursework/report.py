@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from .mark import Finding, Mark, TaskMark
+from .mark import Advice, Mark, TaskMark
 from .process import printable
 from .task import FAILED, PASSED, STATUS
 
@@ -60,7 +60,7 @@ def _findings(task: TaskMark, part: str | None, indent: str) -> Iterator[str]:
             yield from _finding(finding, indent)
 
 
-def _finding(finding: Finding, indent: str) -> Iterator[str]:
+def _finding(finding: Advice, indent: str) -> Iterator[str]:
     # The first line may be wrapped; what follows may be a picture.
     first, *rest = finding.message.splitlines() or [""]
     yield from _wrap(f"[{finding.code}] {first}", indent)
