@@ -31,7 +31,7 @@ ROOT = Path(lenet_np.__file__).parents[1]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_solution_passes_every_task(student, layout):
-    result = mark(student(layout=layout))
+    result = mark(student(layout=layout), jobs=2)
     assert result.passed, report(result)
     assert result.points == result.of == sum(task.points for task in TASKS.values()) == 100
     assert result.layout == layout

@@ -126,7 +126,7 @@ def _parser() -> Parser:
         type=at_least(1),
         default=os.cpu_count() or 1,
         metavar="N",
-        help="submissions that are marked at a time (default: %(default)s)",
+        help="submissions, or tasks of one, that are marked at a time (default: %(default)s)",
     )
     check.add_argument(
         "--keep",
@@ -233,7 +233,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
         for submission, result in mark_all(
             found,
-            min(arguments.jobs, max(1, len(found))),
+            arguments.jobs,
             arguments.keep,
             progress,
             tasks=tasks,
