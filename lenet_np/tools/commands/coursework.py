@@ -252,11 +252,15 @@ def _points(arguments: argparse.Namespace) -> Points | None:
     """Read the points that are named, or else those beside what is marked."""
     if arguments.points:
         return read_points(arguments.points)
-    for file in arguments.files:
-        beside: Path = file.absolute().parent / FILE
-        if beside.is_file():
-            return read_points(beside)
-    return None
+    beside = {file.absolute().parent / FILE for file in arguments.files}
+    tables = [read_points(path) for path in sorted(beside) if path.is_file()]
+    if not tables:
+        return None
+    if len(tables) < len(beside) or any(table != tables[0] for table in tables):
+        raise CourseworkError(
+            f"the points beside these files ({FILE}) differ: name those that count with --points"
+        )
+    return tables[0]
 
 
 def _formatted(kind: str, submission: Submission, result: Mark) -> str:
