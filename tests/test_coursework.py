@@ -31,7 +31,7 @@ ROOT = Path(lenet_np.__file__).parents[1]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_solution_passes_every_task(student, layout):
-    result = mark(student(layout=layout))
+    result = mark(student(layout=layout), jobs=2)
     assert result.passed, report(result)
     assert result.points == result.of == sum(task.points for task in TASKS.values()) == 100
     assert result.layout == layout
@@ -176,6 +176,19 @@ def test_points_are_those_of_the_file_beside_the_exercise(student, tmp_path, cap
     other.write_text("[relu]\nforward = 7\n")
     assert main(["check", str(file), "--points", str(other)]) == 0
     assert capsys.readouterr().out.endswith("10 of 10 points\n")
+
+
+def test_points_that_students_handed_in_do_not_decide(student, tmp_path, capsys):
+    files = []
+    for name, points in (("a", 5), ("b", 900)):
+        (tmp_path / name).mkdir()
+        files.append(student(name=f"{name}/exercise.py"))
+        files[-1].with_name("points.toml").write_text(f"[relu]\nforward = {points}\n")
+    assert main(["check", *map(str, files)]) == 1
+    assert "differ: name those that count with --points" in capsys.readouterr().err
+    (tmp_path / "points.toml").write_text("[relu]\n")
+    assert main(["check", *map(str, files), "--points", str(tmp_path / "points.toml")]) == 0
+    assert capsys.readouterr().out.count("5 of 5 points\n") == 2
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_the_kit_says_what_the_command_says_word_for_word(kits):
         text = text.replace(right, wrong)
     text = exercise(LAYOUTS["batch-last"]) + text
     (kit / "exercise.py").write_text(text)
-    ours = mark(kit / "exercise.py")
+    ours = mark(kit / "exercise.py", jobs=2)
     assert run_kit(kit, "exercise.py") == report(ours) + "\n"
     assert len([finding for task in ours.tasks for finding in task.findings]) > 5
     assert 0 < ours.points < ours.of - 30
@@ -345,7 +345,7 @@ def test_github_classroom_gets_a_workflow_and_the_kit(tmp_path, capsys):
 
 
 def test_the_solution_passes_hidden_tests_and_the_report_says_which(student):
-    result = mark(student(layout="nchw"), seed=5)
+    result = mark(student(layout="nchw"), seed=5, jobs=2)
     assert result.passed, report(result)
     assert "(nchw, hidden tests, seed 5)" in report(result)
     assert "hidden" not in report(mark(student(), ("relu",)))

@@ -24,7 +24,7 @@ def mark_all(
     progress: Callable[[int, Submission, Mark], None],
     **how: Any,
 ) -> Iterator[tuple[Submission, Mark]]:
-    """Mark submissions, several at a time, and give them in their order.
+    """Mark submissions, several at a time, or several tasks of one, and give them in order.
 
     What is marked is appended to the file ``keep``; what is there already, of the same content and
     marked in the same way, is not marked again. ``how`` is what `mark` is given.
@@ -36,10 +36,10 @@ def mark_all(
         key = _key(submission, how)
         if key in kept:
             return key, kept[key]
-        result = mark(submission.files, **how)
+        result = mark(submission.files, jobs=max(1, jobs // len(found)), **how)
         return key, result._replace(notes=(*result.notes, *copied(submission.files)))
 
-    pool = ThreadPoolExecutor(jobs)
+    pool = ThreadPoolExecutor(max(1, min(jobs, len(found))))
     try:
         waiting = {pool.submit(one, submission): n for n, submission in enumerate(found)}
         given = 0

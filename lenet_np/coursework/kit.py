@@ -44,9 +44,11 @@ try:
     if not arguments.file.is_file():
         raise CourseworkError(f"{arguments.file} cannot be read: there is no such file")
     table = read_points(points) if points.is_file() else None
+    result = mark(arguments.file, arguments.task, points=table, jobs=os.cpu_count() or 1)
 except CourseworkError as error:
     sys.exit(f"check.py: {error}")
-result = mark(arguments.file, arguments.task, points=table)
+except KeyboardInterrupt:
+    sys.exit("check.py: interrupted")
 text = report(result._replace(file=str(arguments.file))) + "\\n"
 encoding = sys.stdout.encoding or "utf-8"
 sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .hints import HINTS
 from .layouts import LAYOUTS
 from .points import POINTS, Points
-from .process import Answer, Limits, run
+from .process import STOP, Answer, Limits, run
 from .task import FAILED, NOT_ATTEMPTED, NOT_JUDGED, PASSED, Remark
 from .tasks import TASKS
 
@@ -130,11 +132,12 @@ def mark(
     limits: Limits = Limits(),  # noqa: B008 - a NamedTuple cannot be changed
     seed: int = 0,
     points: Points | None = None,
+    jobs: int = 1,
 ) -> Mark:
     """Mark a student's file, or several of one student, which runs the code in them.
 
     ``tasks`` are those of ``points`` by default, and ``points`` those of all tasks; ``layout`` is
-    instead of the one that the file names.
+    instead of the one that the file names. Several tasks can be marked at a time.
     """
     files = [files] if isinstance(files, Path) else files
     points, name = points or POINTS, files[0].name if files else ""
@@ -153,7 +156,15 @@ def mark(
         nothing = tuple(_task_mark(task, parts, {}, ()) for task, parts in chosen.items())
         return Mark(name, layout, seed, finding, loaded.output, (), nothing)
     request["layout"] = layout = layout or str(loaded.result["layout"])
-    marks = tuple(_mark_tasks(chosen, request, loaded.result, limits))
+    one = partial(_mark_task, request, loaded.result, limits)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            marks = tuple(pool.map(one, chosen, chosen.values()))
+        except KeyboardInterrupt:
+            STOP.set()
+            pool.shutdown(cancel_futures=True)
+            STOP.clear()
+            raise
     notes = tuple(_notes(loaded.result, limits))
     return Mark(name, layout, seed, None, "", notes, marks)
 
@@ -177,18 +188,20 @@ def _notes(loaded: dict[str, Any], limits: Limits) -> Iterator[str]:
         yield f"this system cannot limit a task's memory to {limits.megabytes} MB"
 
 
-def _mark_tasks(
-    chosen: Points, request: dict[str, Any], loaded: dict[str, Any], limits: Limits
-) -> Iterator[TaskMark]:
-    for name, parts in chosen.items():
-        functions = TASKS[name].functions
-        remarks = list(_missing(functions, loaded))
-        if len(remarks) == len(functions):
-            yield _task_mark(name, parts, dict.fromkeys(parts, NOT_ATTEMPTED), remarks)
-            continue
-        answer = run({**request, "task": name}, limits)
-        found = answer.result.get("parts", {})
-        yield _task_mark(name, parts, found, answer.remarks, answer.output, answer.cut)
+def _mark_task(
+    request: dict[str, Any],
+    loaded: dict[str, Any],
+    limits: Limits,
+    name: str,
+    parts: dict[str, int],
+) -> TaskMark:
+    functions = TASKS[name].functions
+    remarks = list(_missing(functions, loaded))
+    if len(remarks) == len(functions):
+        return _task_mark(name, parts, dict.fromkeys(parts, NOT_ATTEMPTED), remarks)
+    answer = run({**request, "task": name}, limits)
+    found = answer.result.get("parts", {})
+    return _task_mark(name, parts, found, answer.remarks, answer.output, answer.cut)
 
 
 def _missing(functions: Sequence[str], loaded: dict[str, Any]) -> Iterator[Remark]:

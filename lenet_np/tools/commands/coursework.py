@@ -126,7 +126,7 @@ def _parser() -> Parser:
         type=at_least(1),
         default=os.cpu_count() or 1,
         metavar="N",
-        help="submissions that are marked at a time (default: %(default)s)",
+        help="submissions, or tasks of one, that are marked at a time (default: %(default)s)",
     )
     check.add_argument(
         "--keep",
@@ -233,7 +233,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
         for submission, result in mark_all(
             found,
-            min(arguments.jobs, max(1, len(found))),
+            arguments.jobs,
             arguments.keep,
             progress,
             tasks=tasks,
@@ -252,11 +252,15 @@ def _points(arguments: argparse.Namespace) -> Points | None:
     """Read the points that are named, or else those beside what is marked."""
     if arguments.points:
         return read_points(arguments.points)
-    for file in arguments.files:
-        beside: Path = file.absolute().parent / FILE
-        if beside.is_file():
-            return read_points(beside)
-    return None
+    beside = {file.absolute().parent / FILE for file in arguments.files}
+    tables = [read_points(path) for path in sorted(beside) if path.is_file()]
+    if not tables:
+        return None
+    if len(tables) < len(beside) or any(table != tables[0] for table in tables):
+        raise CourseworkError(
+            f"the points beside these files ({FILE}) differ: name those that count with --points"
+        )
+    return tables[0]
 
 
 def _formatted(kind: str, submission: Submission, result: Mark) -> str:
