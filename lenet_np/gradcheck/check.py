@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .behaviour import compare_forward, disagreement, require_all_digits, same_every_time
+from .behaviour import (
+    compare_forward,
+    disagreement,
+    require_all_digits,
+    require_no_learning,
+    same_every_time,
+)
 from .calls import Pair
 from .causes.case import Case
 from .causes.diagnose import diagnose
@@ -21,6 +27,8 @@ from .ties import check_ties
 
 #: Up to this many entries, an input of which a sample was wrong is looked at as a whole.
 WHOLE = 500
+#: How often a layer that selects is checked again: its winners may lie too well to show a mistake.
+REPEATS = 3
 #: How often the estimated error of the differences is allowed for.
 MARGIN = 4.0
 TINY = float(np.finfo(np.float64).tiny)
@@ -40,6 +48,7 @@ def check(
     seed: int = 0,
     entries: int | None = None,
     batch_axis: int | None = None,
+    may_change_dy: bool = False,
 ) -> Report:
     """Check that a backward pass gives the derivative of its forward pass, and say why if not.
 
@@ -54,7 +63,8 @@ def check(
     by name or position take no gradient. `names` are for the messages. `definition` gives y in
     another way that is known to be right, such as with loops. `tolerance` is the largest relative
     error, by norms, that passes. `entries` checks a random sample of that many of each input.
-    `batch_axis` counts examples, in the first input and in y.
+    `batch_axis` counts examples, in the first input and in y. `may_change_dy` lets backward write
+    into dy.
 
     ValueError if these arguments make no sense. What the checked code does wrong is a finding of
     the report.
@@ -63,14 +73,19 @@ def check(
     # What the checked code divides by zero shows in its results, not as a warning here.
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _Check(Pair(forward, backward, cache, problem.names), problem, seed).run(definition)
+        pair = Pair(forward, backward, cache, problem.names, may_change_dy)
+        return _Check(pair, problem, seed).run(definition)
 
 
 class _Check:
     """One check, and what it has found so far."""
 
-    def __init__(self, pair: Pair, problem: Problem, seed: int) -> None:
-        self.pair, self.problem = pair, problem
+    def __init__(
+        self, pair: Pair, problem: Problem, seed: int, only: Sequence[int] | None = None
+    ) -> None:
+        self.pair, self.problem, self.seed = pair, problem, seed
+        #: The inputs by which to differentiate. A check of only some is itself a repetition.
+        self.chosen, self.is_first = only or problem.wanted, only is None
         self.rng = np.random.default_rng([seed, 8191])
         self.findings: list[Finding] = []
         self.reports: list[InputReport] = []
@@ -82,7 +97,8 @@ class _Check:
         except MisbehaviourError as stop:
             self.findings.append(stop.finding)
         findings = [*self.pair.seen.values(), *self.findings]
-        return Report(tuple(findings), tuple(self.reports), tuple(self.notes))
+        notes = (*self.notes, *self.pair.notes)
+        return Report(tuple(findings), tuple(self.reports), notes)
 
     def _run(self, definition: Callable[..., Any] | None) -> None:
         inputs, rng = self.problem.inputs, self.rng
@@ -92,7 +108,7 @@ class _Check:
             for position, x in enumerate(inputs)
         ]
         # It also shows a cache that is not renewed.
-        require_all_digits(self.pair.value(self.previous))
+        require_all_digits(self.pair, self.previous, self.problem.wanted)
         self.output = y = same_every_time(self.pair, inputs, self.previous)
         self.problem.require_batch(y)
         self.forward_right = True
@@ -106,6 +122,7 @@ class _Check:
             self.pair.run(self.previous)
             result = self.pair.gradients(inputs, dy)
             results.append(sort_gradients(result, self.problem.names, self.problem.wanted))
+        require_no_learning(self.pair, inputs, y)
         for finding in results[0].findings + results[1].findings:
             if finding not in self.findings:
                 self.findings.append(finding)
@@ -129,7 +146,7 @@ class _Check:
         jacobians: dict[int, Jacobian] = {}
         wrong: list[int] = []
         tied: list[int] = []
-        for position in self.problem.wanted:
+        for position in self.chosen:
             found = self._jacobian(position)
             if found is None:
                 self.findings.append(
@@ -168,11 +185,54 @@ class _Check:
                 self.output,
                 self.noise,
             )
+            if self.is_first and _selects(jacobians[position]):
+                self._repeat(position)
+        self._note_zeros(jacobians, tied)
+
+    def _note_zeros(self, jacobians: dict[int, Jacobian], agreeing: list[int]) -> None:
+        """Say where a gradient is right because there is none."""
+        without = [p for p in agreeing if not np.any(np.nan_to_num(jacobians[p].values))]
+        if without and len(without) == len(jacobians):
+            self.notes.append(
+                "every derivative is zero at these inputs, and so nothing could be told: choose "
+                "others (are all units dead?)"
+            )
+            return
+        for position in without:
+            self.notes.append(
+                f"y does not depend on {self.problem.names[position]}, and its gradient is zero"
+            )
+
+    def _repeat(self, position: int) -> None:
+        """Check again with the same entries in another order.
+
+        Where outputs only select entries, as a maximum does, a mistake shows only if the winners
+        lie badly.
+        """
+        name = self.problem.names[position]
+        for _ in range(REPEATS):
+            inputs = list(self.problem.inputs)
+            inputs[position] = self.rng.permuted(inputs[position].reshape(-1)).reshape(
+                inputs[position].shape
+            )
+            again = _Check(
+                self.pair, self.problem._replace(inputs=inputs, notes=[]), self.seed, [position]
+            )
+            report = again.run(None)
+            if report.inputs and report.inputs[0].relative_error > self.problem.tolerance:
+                found = [f for f in again.findings if f.input == name and f not in self.findings]
+                self.findings += found
+                place = [entry.name for entry in self.reports].index(name)
+                self.reports[place] = report.inputs[0]
+                self.notes.append(
+                    f"{name}: right as given, wrong with its entries in another order"
+                )
+                return
 
     def _enter(self, cause: Finding) -> None:
         """Add a cause. One that depends on earlier calls explains the numbers better than none."""
         history = [f for f in self.findings if f.input == cause.input and f.code in HISTORY]
-        if history and cause.code == "unknown":
+        if history and cause.code in ("unknown", "nearly-right"):
             return
         if cause.code == "stale-cache":
             self.findings = [f for f in self.findings if f not in history]
@@ -262,6 +322,15 @@ class _Check:
             numeric_at,
             self.previous,
         )
+
+
+def _selects(found: Jacobian) -> bool:
+    """Say whether each output is one of the entries, and not each entry one of the outputs."""
+    size = np.abs(found.values[:, found.smooth])
+    taken = size > 0
+    if found.entries.size > WHOLE or not taken.any() or np.ptp(size[taken]) > 1e-6:
+        return False
+    return bool(taken.sum(axis=1).max() == 1 and (taken.sum(axis=0) != 1).any())
 
 
 # --- one gradient against the differences, for every upstream gradient ---------------------------

@@ -7,10 +7,14 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..differences import Array, relative_error
 from ..report import Finding
-from .case import Case
+from .case import BETTER, Case
+
+#: A factor this near to one is that of a rounded constant.
+NEARLY_ONE = 1e-4
 
 
 def upstream_ignored(case: Case) -> Finding | None:
@@ -32,6 +36,16 @@ def upstream_ignored(case: Case) -> Finding | None:
     return None
 
 
+def ignored_input(case: Case) -> Finding | None:
+    """Forward does not use the input at all."""
+    if np.any(case.matrix):
+        return None
+    return case.finding(
+        "ignored-input",
+        f"y does not change with {case.name}, and its gradient is not zero: forward ignores it",
+    )
+
+
 def zero(case: Case) -> Finding | None:
     """Zeros everywhere."""
     if case.fits and not np.any(case.analytic):
@@ -48,7 +62,8 @@ def factor(case: Case) -> Finding | None:
     if not np.any(n):
         return None
     c = float(a @ n / (n @ n))
-    if c == 0 or relative_error(a, c * n) > 1e-7 + 1e-9 / abs(c):
+    off = relative_error(a, c * n)
+    if c == 0 or off > 1e-7 + 1e-9 / abs(c) or BETTER * off > case.distance():
         return None
     if abs(c + 1) < 1e-6:
         return case.finding("wrong-sign", "every entry has the wrong sign")
@@ -67,23 +82,22 @@ def factor(case: Case) -> Finding | None:
     meaning = _recognise(abs(c), case)
     if np.count_nonzero(n) < 2 and not meaning:
         return None  # One number is always a factor away from another.
+    if abs(c - 1) < NEARLY_ONE and not meaning:
+        return None  # too near for a mistake in a formula
     text = f" ({'minus ' if c < 0 else ''}{meaning})" if meaning else ""
     return case.finding("constant-factor", f"every entry is {c:.9g} times what it should be{text}")
 
 
 def _recognise(c: float, case: Case) -> str | None:
     """Name a positive factor: a simple number, a length of the arrays, or one of the inputs."""
-    for text, value in _numbers(case):
-        for form, result in (
-            (text, value),
-            (f"1/{text}", 1 / value),
-            (f"sqrt({text})", math.sqrt(value)),
-            (f"1/sqrt({text})", 1 / math.sqrt(value)),
-            (f"{text} squared", value**2),
-            (f"1/({text} squared)", 1 / value**2),
-        ):
-            if abs(c / result - 1) < 1e-6 and abs(result - 1) > 1e-9:
-                return form
+    forms: list[str] = []
+    for text, power in (("{}", 1), ("sqrt({})", 0.5), ("({} squared)", 2)):
+        for number, value in _numbers(case):
+            for form, result in ((text, value**power), ("1/" + text, value**-power)):
+                if abs(c / result - 1) < 1e-6 and abs(result - 1) > 1e-9:
+                    forms.append(form.format(number))
+        if forms:
+            return ", or ".join(forms[:2])
     inverse = round(1 / c)
     if 1 < inverse < 1e6 and abs(c * inverse - 1) < 1e-7:
         return f"1/{inverse}"
@@ -134,6 +148,72 @@ def mask(case: Case) -> Finding | None:
     return None
 
 
+def dy_itself(case: Case) -> Finding | None:
+    """dy is handed on as it is."""
+    if case.fits and case.explained_by(case.upstream):
+        return case.finding(
+            "missing-factor", "the gradient is dy itself: the derivative is missing"
+        )
+    return None
+
+
+def slope(case: Case) -> Finding | None:
+    """Elementwise layers: another slope where the input is negative, or another mask."""
+    own = case.shape == case.upstream.shape and len(case.columns) == case.matrix.shape[1]
+    if not case.fits or not own:
+        return None
+    values, dy = case.matrix, case.upstream.reshape(-1)[case.columns]
+    right = values[case.columns, np.arange(len(case.columns))]
+    if np.count_nonzero(values) > np.count_nonzero(right) or not np.all(dy):
+        return None
+    given = case.analytic.reshape(-1)[case.columns] / dy
+    x = case.inputs[case.position].reshape(-1)[case.columns]
+    off = np.abs(given - right) > 1e-6 * np.abs(right).max()
+    size = np.abs(right).max()
+    if np.ptp(np.abs(right[right != 0])) < 1e-6 * size and np.any(given):  # 0 or a constant
+        level = np.abs(given).max()
+        two_levels = (np.abs(given) < 1e-9 * level) | (np.abs(np.abs(given) - level) < 1e-6 * level)
+        stopped, passed = (right != 0) & (given == 0), (right == 0) & (given != 0)
+        if two_levels.all() and not _by_sign(stopped | passed, x):
+            if passed.any() and (given != 0).all():
+                return case.finding(
+                    "missing-mask",
+                    "every entry of dy is let through, forward stops "
+                    f"{np.count_nonzero(right == 0)} of {right.size}: the mask is missing",
+                )
+            if stopped.any():
+                what = (
+                    "another mask than that of forward"
+                    if passed.any()
+                    else (
+                        "a mask, and forward none (training and evaluation mixed up?)"
+                        if right.all()
+                        else ""
+                    )
+                )
+                if what:
+                    return case.finding(
+                        "wrong-mask",
+                        f"backward uses {what}: {np.count_nonzero(stopped)} "
+                        f"entries are stopped that forward lets through",
+                    )
+    for sign, text, opposite in ((-1, "negative", "positive"), (1, "positive", "negative")):
+        if _by_sign(off, sign * x):
+            slopes = f"is {given[off][0]:.6g} and should be {right[off][0]:.6g}"
+            if max(np.ptp(given[off]), np.ptp(right[off])) > 1e-6 * size:
+                slopes = "is wrong"
+            return case.finding(
+                "slope",
+                f"right where {case.name} is {opposite}; where it is {text} the slope {slopes}",
+            )
+    return None
+
+
+def _by_sign(marks: NDArray[np.bool_], x: Array) -> bool:
+    """Say whether the marks are where x is positive, several of them, and nowhere else."""
+    return bool(np.array_equal(marks, x > 0) and marks.sum() > 1 and (~marks).sum() > 1)
+
+
 def missing_factor(case: Case) -> Finding | None:
     """A factor for each entry is left out, or one too many: an input, the output, and the like."""
     if not case.fits:
@@ -144,7 +224,7 @@ def missing_factor(case: Case) -> Finding | None:
         with np.errstate(all="ignore"):
             if case.explained_by(case.right * values):
                 return case.finding("missing-factor", f"there is a factor {text} too many")
-    if case.explained_by(case.upstream):
+    if case.fits and case.explained_by(case.upstream):
         return case.finding(
             "missing-factor", "the gradient is dy itself: the derivative is missing"
         )
