@@ -507,7 +507,7 @@ BROKEN = {
         "transposed",
         lambda: pool_report(change=lambda dx: dx.swapaxes(2, 3)),
     ),
-    "pool: gradient of an average": ("unknown", lambda: pool_report("mean")),
+    "pool: gradient of an average": ("spread-evenly", lambda: pool_report("mean")),
     # batch-norm
     "batch-norm: mean and sigma held fixed": (
         "missing-way",

@@ -62,6 +62,9 @@ HINTS = {
     "outputs": "The docstring says what forward returns.",
     "arguments": "Compare the arguments with those in the docstring.",
     "nearly-right": "A number was rounded, or an epsilon is in one of the two passes alone. Which?",
+    "wrong-formula": "Is the formula one for the input or one for the output of forward?",
+    "at-output": "Is the derivative one of the input or of the output of forward?",
+    "spread-evenly": "If one entry moves a little, does the output follow?",
     "zero": "Follow one number of dy by hand: where does it get lost?",
     "unknown": "Try the smallest case that is still wrong, one example and one channel, by hand.",
     # what this kit finds besides

@@ -188,6 +188,7 @@ class _Check:
             if self.is_first and _selects(jacobians[position]):
                 self._repeat(position)
         self._note_zeros(jacobians, tied)
+        self.findings.sort(key=lambda finding: finding.code == "unknown")
 
     def _note_zeros(self, jacobians: dict[int, Jacobian], agreeing: list[int]) -> None:
         """Say where a gradient is right because there is none."""

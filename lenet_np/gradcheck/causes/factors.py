@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..differences import Array, relative_error
 from ..report import Finding
-from .case import BETTER, Case
+from .case import BETTER, EXPLAINED, Case
 
 #: A factor this near to one is that of a rounded constant.
 NEARLY_ONE = 1e-4
@@ -224,10 +224,6 @@ def missing_factor(case: Case) -> Finding | None:
         with np.errstate(all="ignore"):
             if case.explained_by(case.right * values):
                 return case.finding("missing-factor", f"there is a factor {text} too many")
-    if case.fits and case.explained_by(case.upstream):
-        return case.finding(
-            "missing-factor", "the gradient is dy itself: the derivative is missing"
-        )
     return None
 
 
@@ -247,16 +243,54 @@ def missing_term(case: Case) -> Finding | None:
     return None
 
 
-def _arrays(case: Case) -> Iterator[tuple[str, Array]]:
-    """Yield arrays that belong into formulas, each in the shape of the input."""
+def wrong_formula(case: Case) -> Finding | None:
+    """dy times something that is not the derivative, such as the formula for y taken at x."""
+    for text, values in _arrays(case) if case.shape == case.upstream.shape else []:
+        if case.fits and case.explained_by(case.upstream * values):
+            return case.finding(
+                "wrong-formula", f"the gradient is dy times {text}: that is not the derivative"
+            )
+    return None
+
+
+def row_factor(case: Case) -> Finding | None:
+    """Each output's share has a factor of its own: something that multiplies dy is left out."""
+    if (given := case.student) is None:
+        return None
+    right, size = case.matrix, np.square(case.matrix).sum(axis=1)
+    used = size > 0
+    if np.count_nonzero(right) < 2 * used.sum() or np.any(given[~used]):
+        return None
+    factors = (given * right).sum(axis=1)[used] / size[used]
+    fitted = factors[:, np.newaxis] * right[used]
+    if not case.explained_by(fitted, given[used], right[used]):
+        return None
+    for text, array in _arrays(case, case.upstream.shape):
+        values = array.reshape(-1)[used]
+        if relative_error(factors * values, np.ones_like(values)) < EXPLAINED:
+            return case.finding("missing-factor", f"dy is not multiplied by {text}")
+        if relative_error(factors, values) < EXPLAINED:
+            return case.finding("missing-factor", f"dy is multiplied by {text}: once too often")
+    if np.abs(factors - 1).max() < NEARLY_ONE:
+        return None
+    return case.finding(
+        "missing-factor",
+        f"the share of each output has a factor of its own, from {factors.min():.6g} to "
+        f"{factors.max():.6g}, where it should be 1: what is dy multiplied by?",
+    )
+
+
+def _arrays(case: Case, shape: tuple[int, ...] | None = None) -> Iterator[tuple[str, Array]]:
+    """Yield arrays that belong into formulas, each in the shape of the input, or a given one."""
     arrays = dict(zip(case.names, case.inputs, strict=True))
     for name, x in {**arrays, "y": case.output}.items():
         if x.size > 1:
-            for values in _placements(np.asarray(x, dtype=np.float64), case.shape):
+            for values in _placements(np.asarray(x, dtype=np.float64), shape or case.shape):
                 yield name, values
                 yield f"1 - {name}", 1 - values
                 yield f"{name} (1 - {name})", values * (1 - values)
                 yield f"1 - {name} squared", 1 - values**2
+                yield f"1 + {name} squared", 1 + values**2
 
 
 def _placements(x: Array, shape: tuple[int, ...]) -> Iterator[Array]:

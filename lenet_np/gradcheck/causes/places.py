@@ -97,6 +97,12 @@ def at_other_inputs(case: Case) -> Finding | None:
             "this is the gradient for the inputs of an earlier call: the cache is not renewed "
             "by forward, or kept in one place for all calls",
         )
+    if case.output.shape == case.shape:
+        here = case.position
+        if explains([*case.inputs[:here], case.output, *case.inputs[here + 1 :]]):
+            return case.finding(
+                "at-output", f"the derivative is taken at y, where it must be taken at {case.name}"
+            )
     for position, other in enumerate(case.inputs):
         if position == case.position or other.ndim < 2 or other.dtype != np.float64:
             continue

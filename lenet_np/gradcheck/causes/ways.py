@@ -162,6 +162,23 @@ def missing_way(case: Case) -> Finding | None:
     return None
 
 
+def spread_evenly(case: Case) -> Finding | None:
+    """The gradient of a mean, where forward picks one entry."""
+    if (given := case.student) is None:
+        return None
+    counts = np.count_nonzero(given, axis=1)
+    totals = case.matrix.sum(axis=1)
+    even = totals[:, np.newaxis] / np.maximum(counts, 1)[:, np.newaxis] * (given != 0)
+    picks = np.count_nonzero(case.matrix, axis=1) == 1
+    if not (picks.all() and counts.min() > 1 and case.explained_by(even, given, case.matrix)):
+        return None
+    return case.finding(
+        "spread-evenly",
+        f"the dy of an output is spread over {counts.min()} entries, as for a mean; but forward "
+        f"picks one entry",
+    )
+
+
 def _patterns(case: Case, axes: tuple[int, ...]) -> Iterator[tuple[str, *tuple[Array, ...]]]:
     x = case.inputs[case.position]
     ones, centred = np.ones(case.shape), x - x.mean(axis=axes, keepdims=True)
@@ -173,16 +190,18 @@ def _patterns(case: Case, axes: tuple[int, ...]) -> Iterator[tuple[str, *tuple[A
     if len(axes) < sum(length > 1 for length in case.shape):
         yield f"the way through the norm along {{}}, a multiple of {case.name},", x
     else:
-        yield f"a multiple of {case.name} itself, as of a squared norm or a regulariser,", x
-        yield f"a multiple of the sign of {case.name}, as of an absolute norm,", np.sign(x)
+        yield f"a multiple of {case.name} itself, as of a regulariser,", x
+        yield f"a multiple of the sign of {case.name}, as of a regulariser,", np.sign(x)
 
 
 def _what_is_left(
     case: Case, axes: tuple[int, ...], patterns: list[Array], right: Array, lack: Array
 ) -> str:
-    """Say whether a way is missing altogether, or has a wrong factor."""
+    """Say whether a way is missing altogether, has a wrong factor, or goes through too much."""
+    if (np.abs(lack[right == 0]) > 1e-8 * np.abs(lack).max()).any():
+        return "is taken over more entries than in forward"
     if len(patterns) > 1 or right.shape[1:] != case.upstream.shape or len(right) < right[0].size:
-        return "is missing" if len(patterns) < 2 else "are missing"
+        return "is missing, or one too many" if len(patterns) < 2 else "are missing"
     x = case.inputs[case.position]
     other = x - x.mean(axis=axes, keepdims=True) if np.ptp(patterns[0]) == 0 else np.ones(x.shape)
     shares = []
