@@ -280,14 +280,12 @@ class _Check:
         return True
 
     def _diagnose(self, position: int, jacobians: dict[int, Jacobian]) -> Finding:
-        """Find the cause, for the first upstream gradient for which the result is wrong."""
+        """Find the cause, for the upstream gradient for which the result is worse."""
         inputs, whole = self.problem.inputs, dict(jacobians)
         if len(whole[position].entries) < inputs[position].size <= WHOLE:
             whole[position] = jacobian(self._value, inputs, position, None, self.noise)
-        first = self._case(position, whole, 0)
-        if first.explained_by(first.right) and position in self.analytic[1]:
-            return diagnose(self._case(position, whole, 1))
-        return diagnose(first)
+        cases = [self._case(position, whole, n) for n in range(2) if position in self.analytic[n]]
+        return diagnose(max(cases, key=Case.distance))
 
     def _case(self, position: int, jacobians: dict[int, Jacobian], number: int) -> Case:
         """Put the evidence together for one of the upstream gradients."""

@@ -51,7 +51,11 @@ def some_outputs(case: Case) -> Finding | None:
                 "overwrite-overlap",
                 f"only the last index of {where} counts: = for += in a loop?",
             )
-        return case.finding("one-position-only", f"only the first index of {where} counts")
+        return case.finding(
+            "one-position-only",
+            f"only the first index of {where} counts (in a recurrent layer, the path through time "
+            f"is missing)",
+        )
     return None
 
 

@@ -51,7 +51,8 @@ def own_index(case: Case) -> Finding | None:
                 own = np.ones(touched.shape, np.bool_)
                 for a, b in zip(axes, others, strict=True):
                     own &= outputs[a][:, np.newaxis] == entries[b]
-                place_alone, text = same and count == whole, ""
+                place = own if count == whole else own & _own_place(case)
+                place_alone, text = same and not (touched & own & ~place).any(), ""
                 if not (touched & ~own).any():
                     continue
                 if place_alone and np.array_equal(wrong | missing, touched & own):
@@ -71,6 +72,14 @@ def own_index(case: Case) -> Finding | None:
                     )
                 return case.finding("diagonal-only", text)
     return None
+
+
+def _own_place(case: Case) -> Mask:
+    outputs, entries = case.indices
+    own = np.ones(case.matrix.shape, np.bool_)
+    for a, b in zip(outputs, entries, strict=False):
+        own &= a[:, np.newaxis] == b
+    return own
 
 
 def overwritten(case: Case) -> Finding | None:
@@ -137,28 +146,28 @@ def missing_way(case: Case) -> Finding | None:
     if (known := case.known_rows) is None:
         return None
     right, given = known
+    lack = right - given
+    is_off = np.abs(lack) > 1e-6 * np.abs(lack).max()
+    few = np.argsort(np.abs(lack).reshape(len(lack), -1).max(axis=1))[-FEW:]
     axes = [axis for axis, length in enumerate(case.shape) if length > 1]
     for count in range(len(axes), 0, -1):
         for chosen in itertools.combinations(axes, count):
             along = tuple(axis + 1 for axis in chosen)
+            length = int(np.prod([case.shape[axis] for axis in chosen]))
+            groups = is_off.any(axis=along).sum()
             for text, *patterns in _patterns(case, chosen):
+                # Of a group of which a single entry is off, nothing can be said.
+                if length < 2 + len(patterns) or 2 * is_off.sum() < groups * length:
+                    continue
                 fitted = np.zeros_like(right)
                 for pattern in patterns:
                     size = np.square(pattern).sum(axis=chosen, keepdims=True)
-                    part = ((right - given) * pattern).sum(axis=along, keepdims=True)
+                    part = (lack * pattern).sum(axis=along, keepdims=True)
                     fitted += part / np.maximum(size, 1e-300) * pattern
-                length = np.prod([case.shape[axis] for axis in chosen])
-                few = np.argsort(np.abs(right - given).reshape(len(right), -1).max(axis=1))[-FEW:]
-                enough = (length - len(patterns)) * (right != given).any(axis=along).sum() > 2
-                if not enough or length < 3:
-                    continue
                 guess = right - fitted
-                if not case.explained_by(guess[few], given[few], right[few]):
-                    continue
-                if not case.explained_by(guess, given, right):
-                    continue
-                how = _what_is_left(case, chosen, patterns, right, fitted)
-                return case.finding("missing-way", f"{text.format(axes_text(chosen))} {how}")
+                if all(case.explained_by(guess[at], given[at], right[at]) for at in (few, ...)):
+                    how = _what_is_left(case, chosen, patterns, right, fitted)
+                    return case.finding("missing-way", f"{text.format(axes_text(chosen))} {how}")
     return None
 
 
@@ -182,16 +191,19 @@ def spread_evenly(case: Case) -> Finding | None:
 def _patterns(case: Case, axes: tuple[int, ...]) -> Iterator[tuple[str, *tuple[Array, ...]]]:
     x = case.inputs[case.position]
     ones, centred = np.ones(case.shape), x - x.mean(axis=axes, keepdims=True)
+    if case.student is None and case.upstream.size > 1:
+        yield "a constant, the same whatever dy is,", ones
+        return
     yield "the way through the mean, or a sum, along {}", ones
     yield "the way through the variance along {}", centred
-    yield "the ways through the mean and the variance along {}", ones, centred
-    if case.output.shape == case.shape:
-        yield "the way through the sum along {}, a multiple of y,", case.output
     if len(axes) < sum(length > 1 for length in case.shape):
         yield f"the way through the norm along {{}}, a multiple of {case.name},", x
     else:
         yield f"a multiple of {case.name} itself, as of a regulariser,", x
         yield f"a multiple of the sign of {case.name}, as of a regulariser,", np.sign(x)
+    if case.output.shape == case.shape:
+        yield "the way through the sum along {}, a multiple of y,", case.output
+    yield "the ways through the mean and the variance along {}", ones, centred
 
 
 def _what_is_left(
