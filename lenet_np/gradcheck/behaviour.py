@@ -85,7 +85,7 @@ def require_all_digits(pair: Pair, inputs: Sequence[Any], wanted: Sequence[int])
     def short(y: Array) -> bool:
         # Whole numbers, halves and the like come out of float64 too.
         simple = np.array_equal(256 * y, np.round(256 * y))
-        return np.array_equal(y, y.astype(np.float32)) and not simple
+        return np.array_equal(y, y.astype("f4")) and not simple
 
     if not short(pair.value(inputs)):
         return

@@ -77,6 +77,16 @@ def check(
         return _Check(pair, problem, seed).run(definition)
 
 
+def assert_gradients(
+    forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any], **options: Any
+) -> Report:
+    """Check a pair in a test: an AssertionError with the report if anything is wrong."""
+    __tracebackhide__ = True  # pytest shows the line of the test
+    report = check(forward, backward, inputs, **options)
+    report.raise_if_failed()
+    return report
+
+
 class _Check:
     """One check, and what it has found so far."""
 

@@ -33,9 +33,7 @@ HYPOTHESES: tuple[Callable[[Case], Finding | None], ...] = (
     ways.spread_evenly,
     positions.moved_rows,
     places.at_other_inputs,
-    factors.missing_factor,
-    factors.missing_term,
-    factors.wrong_formula,
+    factors.formula,
     places.border,
     ways.some_shares,
 )

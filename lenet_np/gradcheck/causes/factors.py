@@ -214,42 +214,34 @@ def _by_sign(marks: NDArray[np.bool_], x: Array) -> bool:
     return bool(np.array_equal(marks, x > 0) and marks.sum() > 1 and (~marks).sum() > 1)
 
 
-def missing_factor(case: Case) -> Finding | None:
-    """A factor for each entry is left out, or one too many: an input, the output, and the like."""
+def formula(case: Case) -> Finding | None:
+    """A factor or a term is left out, or one too many; or dy times a formula that is wrong."""
     if not case.fits:
         return None
-    for text, values in _arrays(case):
-        if case.explained_by(case.right, case.analytic * values):
-            return case.finding("missing-factor", f"the factor {text} is missing")
-        with np.errstate(all="ignore"):
-            if case.explained_by(case.right * values):
-                return case.finding("missing-factor", f"there is a factor {text} too many")
-    return None
+    a, n, ones = case.analytic, case.right, np.ones(case.shape)
+    weights = [(ones, ""), (_fit(case.upstream, case.shape), " times dy")]
+    dy = case.upstream if case.shape == case.upstream.shape else None
 
+    def tries(kind: int, text: str, values: Array) -> Iterator[tuple[str, str, Array, Array]]:
+        """Yield for one array what would be equal."""
+        if kind == 0:
+            yield "missing-factor", f"the factor {text} is missing", n, a * values
+            yield "missing-factor", f"there is a factor {text} too many", n * values, a
+        elif kind == 1:
+            for weight, times in weights:
+                if weight is not None and np.any(term := values * weight):
+                    yield "missing-term", f"the term {text}{times} is missing", term, n - a
+                    yield "missing-term", f"the term minus {text}{times} is missing", -term, n - a
+        elif dy is not None:
+            text = f"the gradient is dy times {text}: that is not the derivative"
+            yield "wrong-formula", text, dy * values, a
 
-def missing_term(case: Case) -> Finding | None:
-    """Something is added or left out: an input, for each example times dy."""
-    if not case.fits:
-        return None
-    left_out = case.right - case.analytic
-    for text, values in _arrays(case):
-        for weights, times in ((1.0, ""), (_fit(case.upstream, case.shape), " times dy")):
-            if weights is None:
-                continue
-            term = values * weights
-            for sign, minus in ((1, ""), (-1, "minus ")):
-                if np.any(term) and case.explained_by(left_out, sign * term):
-                    return case.finding("missing-term", f"the term {minus}{text}{times} is missing")
-    return None
-
-
-def wrong_formula(case: Case) -> Finding | None:
-    """dy times something that is not the derivative, such as the formula for y taken at x."""
-    for text, values in _arrays(case) if case.shape == case.upstream.shape else []:
-        if case.fits and case.explained_by(case.upstream * values):
-            return case.finding(
-                "wrong-formula", f"the gradient is dy times {text}: that is not the derivative"
-            )
+    with np.errstate(all="ignore"):
+        for kind in range(3):
+            for text, values in _arrays(case):
+                for code, message, predicted, given in tries(kind, text, values):
+                    if case.explained_by(predicted, given):
+                        return case.finding(code, message)
     return None
 
 
