@@ -19,7 +19,17 @@ from .behaviour import (
 from .calls import Pair
 from .causes.case import Case
 from .causes.diagnose import diagnose
-from .differences import Array, Jacobian, complex_step, jacobian, relative_error, rounding
+from .differences import (
+    EPSILON,
+    STEP,
+    Array,
+    Jacobian,
+    complex_step,
+    jacobian,
+    relative_error,
+    rounding,
+    slope,
+)
 from .problem import Problem, prepare
 from .report import Finding, InputReport, Report, chance_of_missing
 from .results import MisbehaviourError, as_output, sort_gradients
@@ -28,7 +38,7 @@ from .ties import check_ties
 #: Up to this many entries, an input of which a sample was wrong is looked at as a whole.
 WHOLE = 500
 #: How often a layer that selects is checked again: its winners may lie too well to show a mistake.
-REPEATS = 3
+REPEATS = 6
 #: How often the estimated error of the differences is allowed for.
 MARGIN = 4.0
 TINY = float(np.finfo(np.float64).tiny)
@@ -220,25 +230,46 @@ class _Check:
         Where outputs only select entries, as a maximum does, a mistake shows only if the winners
         lie badly.
         """
-        name = self.problem.names[position]
+        name, x = self.problem.names[position], self.problem.inputs[position]
         for _ in range(REPEATS):
             inputs = list(self.problem.inputs)
-            inputs[position] = self.rng.permuted(inputs[position].reshape(-1)).reshape(
-                inputs[position].shape
-            )
-            again = _Check(
-                self.pair, self.problem._replace(inputs=inputs, notes=[]), self.seed, [position]
-            )
+            inputs[position] = self.rng.permuted(x.reshape(-1)).reshape(x.shape)
+            if self._right_along_a_line(inputs, position):
+                continue
+            problem = self.problem._replace(inputs=inputs, notes=[])
+            again = _Check(self.pair, problem, self.seed, [position])
             report = again.run(None)
-            if report.inputs and report.inputs[0].relative_error > self.problem.tolerance:
-                found = [f for f in again.findings if f.input == name and f not in self.findings]
-                self.findings += found
+            if report.inputs and report.inputs[0].relative_error > problem.tolerance:
+                self.findings += [f for f in again.findings if f.input == name]
                 place = [entry.name for entry in self.reports].index(name)
                 self.reports[place] = report.inputs[0]
                 self.notes.append(
                     f"{name}: right as given, wrong with its entries in another order"
                 )
                 return
+
+    def _right_along_a_line(self, inputs: Sequence[Any], position: int) -> bool:
+        """Compare one number: the change of dy y along a random direction; a few forward passes."""
+        dy, x = self.rng.standard_normal(self.output.shape), inputs[position]
+        way = self.rng.standard_normal(x.shape)
+        here = self._value(inputs).reshape(-1)
+        noise = np.sqrt(np.sum(np.square(dy) * np.square(EPSILON * here.reshape(dy.shape))))
+
+        def value_at(offset: float) -> Array:
+            moved = [*inputs[:position], x + offset * way, *inputs[position + 1 :]]
+            return np.array([np.vdot(dy, self._value(moved))])
+
+        found = slope(value_at, value_at(0.0), np.array([noise]), STEP)
+        try:
+            result = self.pair.gradients(inputs, dy)
+        except MisbehaviourError:
+            return True
+        sorted_ = sort_gradients(result, self.problem.names, self.problem.wanted)
+        given = sorted_.gradients.get(position)
+        if given is None or given.shape != x.shape or not found.smooth:
+            return True
+        size = float(np.linalg.norm(given) * np.linalg.norm(way))
+        return bool(abs(np.vdot(given, way) - found.value[0]) <= 1e-6 * size + 4 * found.error[0])
 
     def _enter(self, cause: Finding) -> None:
         """Add a cause. One that depends on earlier calls explains the numbers better than none."""
@@ -334,12 +365,13 @@ class _Check:
 
 
 def _selects(found: Jacobian) -> bool:
-    """Say whether each output is one of the entries, and not each entry one of the outputs."""
+    """Say whether each output is one entry, and some entries are none of the outputs."""
     size = np.abs(found.values[:, found.smooth])
     taken = size > 0
-    if found.entries.size > WHOLE or not taken.any() or np.ptp(size[taken]) > 1e-6:
+    if not taken.any() or np.ptp(size[taken]) > 1e-6 or taken.sum(axis=1).max() > 1:
         return False
-    return bool(taken.sum(axis=1).max() == 1 and (taken.sum(axis=0) != 1).any())
+    elementwise = len(taken) == taken.shape[1] and not taken[~np.eye(len(taken), dtype=bool)].any()
+    return not elementwise and not taken.any(axis=0).all()
 
 
 # --- one gradient against the differences, for every upstream gradient ---------------------------
