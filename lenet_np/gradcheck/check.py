@@ -262,9 +262,9 @@ class _Check:
         found = slope(value_at, value_at(0.0), np.array([noise]), STEP)
         try:
             result = self.pair.gradients(inputs, dy)
+            sorted_ = sort_gradients(result, self.problem.names, self.problem.wanted)
         except MisbehaviourError:
             return True
-        sorted_ = sort_gradients(result, self.problem.names, self.problem.wanted)
         given = sorted_.gradients.get(position)
         if given is None or given.shape != x.shape or not found.smooth:
             return True
