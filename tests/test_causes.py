@@ -484,9 +484,129 @@ def test_overlapping_pools_are_looked_at_more_than_once():
             [x],
         )
         passed += report.passed
+        assert not {finding.code for finding in report.findings} & {"bias-sum", "unknown"}
         right = check(lambda x: pool(x, 3, 1), reports.pool_gradient, [x])
         assert right.passed, str(right)
     assert passed <= 2
+
+
+# --- code as people have it: refused with the words that help, or taken with a note ----------------
+
+
+class Loss:
+    """A loss whose backward takes no dy."""
+
+    def forward(self, x):
+        self.x = x
+        return (x**2).mean()
+
+    def backward(self):
+        return 2 * self.x / self.x.size
+
+
+class Carries:
+    """y = tanh(h + x), and y is the next h."""
+
+    h = 0.0
+
+    def forward(self, x):
+        self.h = np.tanh(self.h + x)
+        return self.h
+
+    def backward(self, dy):
+        return dy * (1 - self.h**2)
+
+
+class Draws:
+    """Noise from a generator that the layer keeps."""
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def forward(self, x):
+        return x + self.rng.random(x.shape)
+
+    def backward(self, dy):
+        return dy
+
+
+REFUSED = {
+    "a loss without dy": (
+        lambda: reports.kept(Loss(), *draw((4, 5))),
+        "arguments",
+        "lambda dy: dy * backward()",
+    ),
+    "two outputs": (
+        lambda: check(lambda x: (x, x**2), lambda a, b: a + b, draw((3,)), cache="kept"),
+        "outputs",
+        "np.concatenate",
+    ),
+    "two outputs and a cache": (
+        lambda: check(lambda x: (x, x**2, x), lambda a, b: a + b, draw((3,))),
+        "cache",
+        "stacked into one y",
+    ),
+    "arguments in another number": (
+        lambda: check(np.tanh, lambda dy, x, y, z: dy, draw((3,)), cache="none"),
+        "arguments",
+        "cannot be called with (dy, *inputs)",
+    ),
+    "backward learns": (
+        lambda: reports.kept(reports.LearnsOnTheWay(), *draw((4, 5))),
+        "learns",
+        "backward changes the parameters",
+    ),
+    "state in an object": (
+        lambda: reports.kept(Carries(), *draw((4, 5))),
+        "depends-on-history",
+        "kept from call to call",
+    ),
+    "numbers from np.random": (
+        lambda: reports.kept(Draws(np.random), *draw((4, 5))),
+        "not-deterministic",
+        "random numbers from np.random",
+    ),
+    "float32 on the way": (
+        lambda: check(
+            lambda x: np.tanh(x.astype(np.float32)).astype(float),
+            lambda dy, x: dy,
+            draw((4, 5)),
+            cache="none",
+        ),
+        "dtype",
+        ".astype(x.dtype)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_code_is_refused_with_the_words_that_help(name):
+    make, code, words = REFUSED[name]
+    (finding,) = make().findings
+    assert (finding.code, words in finding.message) == (code, True), str(finding)
+
+
+def test_where_no_slope_shows_the_report_says_so():
+    (x,) = draw((3, 4))
+    dead = check(lambda x: np.maximum(x, 0), lambda dy, x: 0 * dy, [-1 - x**2], cache="none")
+    assert dead.passed
+    assert "nothing could be told" in dead.notes[0]
+    unused = check(
+        lambda x, b: (2 * x + 0 * b.sum(), 0),
+        lambda dy, _: (2 * dy, np.zeros(3)),
+        [x, *draw((3,))],
+        names=["x", "b"],
+    )
+    assert unused.passed
+    assert unused.notes == ("y does not depend on b, and its gradient is zero",)
+
+
+def test_an_error_inside_numpys_compiled_code_names_the_line_that_called_it():
+    def forward(x):
+        return x * np.random.default_rng(0).binomial(1, 2.0, x.shape)
+
+    finding = check(forward, lambda dy, x: dy, draw((3,)), cache="none").findings[0]
+    assert "binomial(1, 2.0, x.shape)" in finding.line
 
 
 # --- right layers whose numbers nearly cancel ----------------------------------------------------
@@ -535,7 +655,7 @@ def test_small_inputs_raise_no_alarm(name):
 @pytest.mark.parametrize("name", CANCEL)
 def test_small_inputs_do_not_hide_a_mistake(name):
     forward, backward = CANCEL[name]
-    for scale in (0.1, 0.03):
+    for scale in (0.1, 0.03, 0.01, 0.001):
         (x,) = draw((4, 3))
         wrong = check(forward, lambda dy, x: 1.001 * backward(dy, x), [x * scale], cache="none")
         assert not wrong.passed
