@@ -131,6 +131,41 @@ def ignores(used):
     )
 
 
+def three_outputs(used):
+    return by_output(
+        lambda x: np.stack([np.tanh(x), x**2, 3 * x]),
+        lambda dy, x, y: dy[0] * (1 - np.tanh(x) ** 2) + used * 2 * dy[1] * x + 3 * dy[2],
+    )
+
+
+def dense_relu(masked):
+    def backward(dy, cache):
+        x, w = cache
+        dz = dy * (x @ w > 0) if masked else dy
+        return dz @ w.T, x.T @ dz
+
+    return check(
+        lambda x, w: (np.maximum(x @ w, 0), (x, w)),
+        backward,
+        draw((4, 5), (5, 3)),
+        names=["x", "w"],
+    )
+
+
+def convolve_row(turn):
+    def backward(dy, cache):
+        x, w = cache
+        dx = np.stack([np.convolve(row, w[::turn], "full") for row in dy])
+        return dx, sum(np.correlate(a, b, "valid") for a, b in zip(x, dy, strict=True))[::turn]
+
+    return check(
+        lambda x, w: (np.stack([np.convolve(row, w, "valid") for row in x]), (x, w)),
+        backward,
+        draw((3, 9), (3,)),
+        names=["x", "w"],
+    )
+
+
 def row(**options):
     return reports.convolved_row(**options)
 
@@ -375,7 +410,7 @@ PAIRS = {
     ),
     "winners by nearness": (
         "extra-way",
-        "winners chosen by nearness",
+        "winners of a maximum chosen by nearness",
         reports.nearly_largest,
         lambda: by_output(
             lambda x: x.max(axis=1),
@@ -393,6 +428,30 @@ PAIRS = {
         "not multiplied by y (1 - y)",
         lambda: reports.dense_sigmoid(lambda dy, x, y: x.T @ dy),
         lambda: reports.dense_sigmoid(lambda dy, x, y: x.T @ (dy * y * (1 - y))),
+    ),
+    "the second output of three, not used": (
+        "left-out",
+        "index 1 of axis 0 of y is not used",
+        lambda: three_outputs(0),
+        lambda: three_outputs(1),
+    ),
+    "no mask behind a dense layer": (
+        "missing-mask",
+        "as of a ReLU",
+        lambda: dense_relu(False),
+        lambda: dense_relu(True),
+    ),
+    "a convolution's kernel, not turned": (
+        "flipped-kernel",
+        "mirrored",
+        lambda: convolve_row(1),
+        lambda: convolve_row(-1),
+    ),
+    "a norm left out of its own derivative": (
+        "constant-factor",
+        "y = ",
+        lambda: by_output(np.linalg.norm, lambda dy, x, y: dy * x),
+        lambda: by_output(np.linalg.norm, lambda dy, x, y: dy * x / y),
     ),
     "a rounded constant": (
         "nearly-right",
@@ -490,7 +549,7 @@ def test_overlapping_pools_are_looked_at_more_than_once():
     assert passed <= 2
 
 
-# --- code as people have it: refused with the words that help, or taken with a note ----------------
+# --- code as people have it: refused with the words that help, or taken with a note -------------
 
 
 class Loss:

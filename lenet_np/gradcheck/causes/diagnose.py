@@ -26,6 +26,7 @@ HYPOTHESES: tuple[Callable[[Case], Finding | None], ...] = (
     places.transposed,
     places.summed,
     positions.rule_of_windows,
+    ways.unused_outputs,
     factors.row_factor,
     ways.own_index,
     ways.overwritten,

@@ -67,18 +67,13 @@ def factor(case: Case) -> Finding | None:
         return None
     if abs(c + 1) < 1e-6:
         return case.finding("wrong-sign", "every entry has the wrong sign")
-    if case.examples > 1:
-        same = "; with a batch of 2 any factor of 2 looks the same" if case.examples == 2 else ""
+    if case.examples > 2:  # With a batch of 2 any factor of 2 looks the same.
         if abs(c * case.examples - 1) < 1e-6:
-            return case.finding(
-                "batch-mean",
-                f"averaged over the batch of {case.examples}, where it must be summed{same}",
-            )
+            text = f"averaged over the batch of {case.examples}, where it must be summed"
+            return case.finding("batch-mean", text)
         if abs(c / case.examples - 1) < 1e-6:
-            return case.finding(
-                "batch-sum",
-                f"summed over the batch of {case.examples}, where it must be averaged{same}",
-            )
+            text = f"summed over the batch of {case.examples}, where it must be averaged"
+            return case.finding("batch-sum", text)
     meaning = _recognise(abs(c), case)
     if np.count_nonzero(n) < 2 and not meaning:
         return None  # One number is always a factor away from another.
@@ -108,7 +103,7 @@ def _numbers(case: Case) -> Iterator[tuple[str, float]]:
     yield "2", 2.0
     if case.examples > 1:
         yield f"the batch size {case.examples}", case.examples
-    for name, x in zip(case.names, case.inputs, strict=True):
+    for name, x in zip([*case.names, "y"], [*case.inputs, case.output], strict=True):
         if x.size == 1 and float(x.reshape(-1)[0]) != 0:
             yield f"{name} = {float(x.reshape(-1)[0]):.6g}", abs(float(x.reshape(-1)[0]))
     shapes = {"y": case.upstream.shape, case.name: case.shape}

@@ -103,14 +103,12 @@ def _compare(
         else:
             at = int(off[-1])
             code = "border" if at == 0 else "stride" if at <= outputs else "dilation"
-            if at > 0 and one[at] <= 0:
-                return None  # an index comes in that is not in forward: another mistake
             if code == "dilation" and other[at] == -one[at]:
                 code = "flipped-kernel"
             elif code == "stride" and other[at] == 0:
                 code = "groups"
-            elif at > 0 and other[at] <= 0:
-                return None
+            elif at > 0 and not (one[at] > 0 and other[at] > 0):
+                return None  # another index comes in than in forward: another mistake
         found.setdefault(code, ([], float(one[at]), float(other[at])))[0].append(axis)
     for code in ("groups", "flipped-kernel", "stride", "dilation", "border"):
         if code in found:

@@ -134,11 +134,38 @@ def some_shares(case: Case) -> Finding | None:
             f"{missing.sum()} of the {touched.sum()} shares that make up the gradient are left "
             f"out, and the others right; the first is that of {where}",
         )
+    counts = touched.sum(axis=1)[extra.any(axis=1)]
+    if not counts.any():
+        return case.finding(
+            "missing-mask",
+            f"dy gets through from {len(counts)} outputs that do not depend on {case.name} at all: "
+            f"a mask is missing, as of a ReLU",
+        )
+    near = "; are the winners of a maximum chosen by nearness?" if counts.max() == 1 else ""
     return case.finding(
         "extra-way",
         f"dy also reaches {extra.sum()} entries on which its output does not depend; the first is "
-        f"that of {where}. If this is a maximum: are winners chosen by nearness, not by argmax?",
+        f"that of {where}{near}",
     )
+
+
+def unused_outputs(case: Case) -> Finding | None:
+    """The dy of some indices along an axis of y counts for nothing."""
+    if (marks := _marks(case)) is None:
+        return None
+    touched, missing, wrong = marks
+    rows: Mask = np.asarray(touched.any(axis=1))
+    gone: Mask = np.asarray(missing.any(axis=1))
+    if wrong.any() or not gone.any() or (missing != touched & gone[:, np.newaxis]).any():
+        return None
+    for axis, index in enumerate(case.indices[0]):
+        lost = np.unique(index[gone])
+        if np.array_equal(np.isin(index[rows], lost), gone[rows]):
+            return case.finding(
+                "left-out",
+                f"the dy at index {', '.join(map(str, lost))} of axis {axis} of y is not used",
+            )
+    return None
 
 
 def missing_way(case: Case) -> Finding | None:
