@@ -28,21 +28,18 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
     """
     # Code may draw from NumPy's global generator, whose state can be put back.
     state = np.random.get_state()  # noqa: NPY002
-    copies = [_copy_of_owner(pair.forward) for _ in range(2)]
     first, second = pair.value(inputs), pair.value(inputs)
     if not _same(first, second):
         np.random.set_state(state)  # noqa: NPY002
         third = pair.value(inputs)
-        text = "draws random numbers, or keeps something from call to call"
         code = "not-deterministic"
+        text = "it draws random numbers, or something is kept from call to call"
         if _same(first, third):
-            text = "draws random numbers from np.random: hand the noise in, or fix its seed"
-        elif _same(third - second, second - first) or _alike(copies, pair.style, inputs):
-            text = "something is kept from call to call, such as a state or a counter; start anew"
+            text = "it draws random numbers from np.random; hand the noise in, or fix its seed"
+        elif _same(third - second, second - first) or _same_in_the_same_state(pair, inputs):
             code = "depends-on-history"
-        text = f"forward gives another y for the same inputs, called twice: it {text}".replace(
-            "it something", "something"
-        )
+            text = "something is kept from call to call, such as a state or a generator; start anew"
+        text = f"forward gives another y for the same inputs, called twice: {text}"
         raise MisbehaviourError(Finding(code, None, text))
     pair.value(others)
     if not _same(first, pair.value(inputs)):
@@ -57,22 +54,14 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
     return first
 
 
-def _copy_of_owner(method: Any) -> Any:
-    """Copy a method together with its object, as it is now; None if it has none."""
+def _same_in_the_same_state(pair: Pair, inputs: Sequence[Any]) -> bool:
+    """Say whether two copies of the object that forward belongs to give the same y."""
     try:
-        return getattr(copy.deepcopy(method.__self__), method.__name__)
+        owners = [copy.deepcopy(pair.forward.__self__) for _ in range(2)]
+        forwards = [getattr(owner, pair.forward.__name__) for owner in owners]
+        one, other = (Pair(f, None, pair.style, (), False).value(inputs) for f in forwards)
     except Exception:
-        return None
-
-
-def _alike(copies: Sequence[Any], style: str, inputs: Sequence[Any]) -> bool:
-    """Say whether two copies of an object in the same state give the same y."""
-    if None in copies:
-        return False
-    try:
-        one, other = (Pair(method, None, style, (), False).value(inputs) for method in copies)
-    except MisbehaviourError:
-        return False
+        return False  # no method, or it cannot be copied
     return _same(one, other)
 
 
