@@ -168,11 +168,9 @@ def _is_padded(case: Case, axes: tuple[int, ...]) -> bool:
 
 
 def _edge(shape: tuple[int, ...], axes: tuple[int, ...], width: int) -> NDArray[np.bool_]:
-    edge = np.zeros(shape, np.bool_)
+    index, edge = np.indices(shape), np.zeros(shape, np.bool_)
     for axis in axes:
-        line = np.zeros(shape[axis], np.bool_)
-        line[:width] = line[-width:] = True
-        edge |= line.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        edge |= (index[axis] < width) | (index[axis] >= shape[axis] - width)
     return edge
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..differences import Array
 from ..report import Finding
@@ -23,8 +23,7 @@ def some_outputs(case: Case) -> Finding | None:
         return None
     dims = case.upstream.ndim
     batch = None if case.batch_axis is None or dims == 0 else case.batch_axis % dims
-    for axes, end, only in _choices(case.upstream.shape):
-        chosen = _slice_of_ends(case.upstream.shape, axes, end, only)
+    for axes, end, only, chosen in _choices(case.upstream.shape):
         if not case.explained_by(case.pull_back(np.where(chosen, case.upstream, 0))):
             continue
         which = "first" if end == 0 else "last"
@@ -72,28 +71,19 @@ def first_for_all(case: Case) -> Finding | None:
     return None
 
 
-def _choices(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int, bool]]:
-    axes = [axis for axis, length in enumerate(shape) if length > 1]
-    for count in range(1, len(axes) + 1):
-        for chosen in itertools.combinations(axes, count):
-            for end in (0, -1):
-                yield chosen, end, True
-    for count in range(1, min(len(axes), 2) + 1):
-        for chosen in itertools.combinations(axes, count):
-            for end in (0, -1):
-                yield chosen, end, False
-
-
-def _slice_of_ends(shape: tuple[int, ...], axes: tuple[int, ...], end: int, only: bool) -> Any:
-    """Mark the outputs at the end of all axes, or those at the end of none."""
-    marked = np.ones(shape, np.bool_)
-    for axis in axes:
-        line = np.zeros(shape[axis], np.bool_)
-        line[end] = True
-        marked &= (line if only else ~line).reshape(
-            [-1 if i == axis else 1 for i in range(len(shape))]
-        )
-    return marked
+def _choices(
+    shape: tuple[int, ...],
+) -> Iterator[tuple[tuple[int, ...], int, bool, NDArray[np.bool_]]]:
+    """Yield axes, an end of them, and the outputs at that end of all; or those of none."""
+    axes, index = [axis for axis, length in enumerate(shape) if length > 1], np.indices(shape)
+    for only, most in ((True, len(axes)), (False, min(len(axes), 2))):
+        for count in range(1, most + 1):
+            for chosen in itertools.combinations(axes, count):
+                for end in (0, -1):
+                    marked = np.ones(shape, np.bool_)
+                    for axis in chosen:
+                        marked &= (index[axis] == end % shape[axis]) == only
+                    yield chosen, end, only, marked
 
 
 def _adds_on(case: Case) -> bool:
