@@ -8,7 +8,7 @@ from an input to an output are missing, and which are too many.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,6 @@ def own_index(case: Case) -> Finding | None:
     if (marks := _marks(case)) is None:
         return None
     touched, missing, wrong = marks
-    outputs, entries = case.indices
     same, whole = case.shape == case.upstream.shape, sum(length > 1 for length in case.shape)
     partners = [
         [b for b, n in enumerate(case.shape) if n == length > 1 and (a == b or not same)]
@@ -48,18 +47,16 @@ def own_index(case: Case) -> Finding | None:
     for count in range(1, whole + 1):
         for axes in itertools.combinations(range(len(partners)), count):
             for others in itertools.product(*(partners[axis] for axis in axes)):
-                own = np.ones(touched.shape, np.bool_)
-                for a, b in zip(axes, others, strict=True):
-                    own &= outputs[a][:, np.newaxis] == entries[b]
-                place = own if count == whole else own & _own_place(case)
-                place_alone, text = same and not (touched & own & ~place).any(), ""
+                own = _equal_indices(case, zip(axes, others, strict=True))
                 if not (touched & ~own).any():
                     continue
-                if place_alone and np.array_equal(wrong | missing, touched & own):
+                place = same and _equal_indices(case, ((a, a) for a in range(len(case.shape))))
+                alone = same and not (touched & own & ~place).any()
+                if alone and np.array_equal(wrong | missing, touched & own):
                     text = "all is right but the way from each entry to the output at its own place"
                 elif wrong.any() or not missing.any() or (missing != (touched & ~own)).any():
                     continue
-                elif place_alone:
+                elif alone:
                     text = (
                         "each output is taken to depend on the input at its own place alone: the "
                         "ways through sums, means or maxima over the others are missing"
@@ -74,12 +71,13 @@ def own_index(case: Case) -> Finding | None:
     return None
 
 
-def _own_place(case: Case) -> Mask:
+def _equal_indices(case: Case, pairs: Iterable[tuple[int, int]]) -> Mask:
+    """Mark the shares whose output and entry have the same index along pairs of axes."""
     outputs, entries = case.indices
-    own = np.ones(case.matrix.shape, np.bool_)
-    for a, b in zip(outputs, entries, strict=False):
-        own &= a[:, np.newaxis] == b
-    return own
+    equal = np.ones(case.matrix.shape, np.bool_)
+    for a, b in pairs:
+        equal &= outputs[a][:, np.newaxis] == entries[b]
+    return equal
 
 
 def overwritten(case: Case) -> Finding | None:
@@ -101,10 +99,12 @@ def overwritten(case: Case) -> Finding | None:
             # A later window may also write a zero over the share.
             if (kept & dropped).any() or (kept.sum(axis=0) > 1).any() or not kept.any():
                 continue
-            who, steps = "one", np.arange(len(kept))[:, np.newaxis]
+            steps, who = np.arange(len(kept))[:, np.newaxis], None
             for name, order in (("first", -steps), ("last", steps)):
                 best = np.where(by_step, order, -len(kept)).max(axis=0)
                 who = name if (order == best)[kept].all() else who
+            if who is None:
+                continue
             return case.finding(
                 "overwrite-overlap",
                 f"where windows overlap (along {axes_text(loop)} of y) only the share of the {who} "
