@@ -50,7 +50,7 @@ def test_every_code_has_a_hint():
     codes |= {code for task in TASKS.values() for code in task.hints}
     for source in (PACKAGE / "gradcheck").rglob("*.py"):
         codes |= set(
-            re.findall(r'(?:Finding|Guess)\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8"))
+            re.findall(r'(?:[Ff]inding|Guess)\(\s*"([a-z-]+)"', source.read_text(encoding="utf-8"))
         )
     for code in codes:
         assert HINTS[code]

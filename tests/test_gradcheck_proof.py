@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,13 +80,26 @@ def test_the_code_of_the_page_runs(capsys):
     assert "\n".join(first_lines) in printed
 
 
+def test_the_recipes_run_where_the_folder_was_taken(tmp_path):
+    shutil.copytree(LIBRARY, tmp_path / "checks")
+    text = (PAGE.parent / "gradcheck-recipes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 12
+    program = "\n".join(blocks).replace("from lenet_np.gradcheck import", "from checks import")
+    program = 'import sys\nsys.modules["lenet_np"] = None\n' + program
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_page_explains_every_code():
     """A finding begins with its code, in the library's source."""
     text = PAGE.read_text(encoding="utf-8")
     used = set()
     for file in LIBRARY.rglob("*.py"):
         source = file.read_text(encoding="utf-8")
-        used |= set(re.findall(r'(?:[Ff]inding|return|yield)\(\s*"([a-z-]+)",', source))
+        used |= set(re.findall(r'(?:[Ff]inding\(|return\(?|yield)\s*"([a-z-]+)",', source))
     assert len(used) > 25
     table = set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| `.*$", text, re.MULTILINE))))
     assert used <= table, used - table

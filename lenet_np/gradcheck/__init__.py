@@ -11,7 +11,7 @@ nothing of the rest of the package. Habits that make the answer worth something:
 - No comparison at a kink: there the difference quotient is neither of the two derivatives.
 """
 
-from .check import check
+from .check import assert_gradients, check
 from .report import Finding, GradientError, InputReport, Report
 
-__all__ = ["Finding", "GradientError", "InputReport", "Report", "check"]
+__all__ = ["Finding", "GradientError", "InputReport", "Report", "assert_gradients", "check"]

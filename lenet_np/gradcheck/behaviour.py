@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,16 +26,21 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
 
     MisbehaviourError if it is not always the same: then there is nothing to differentiate.
     """
+    # Code may draw from NumPy's global generator, whose state can be put back.
+    state = np.random.get_state()  # noqa: NPY002
     first, second = pair.value(inputs), pair.value(inputs)
     if not _same(first, second):
-        raise MisbehaviourError(
-            Finding(
-                "not-deterministic",
-                None,
-                "forward gives another y for the same inputs, called twice: it draws random "
-                "numbers or counts its calls; hand the noise in, or fix its seed",
-            )
-        )
+        np.random.set_state(state)  # noqa: NPY002
+        third = pair.value(inputs)
+        code = "not-deterministic"
+        text = "it draws random numbers, or something is kept from call to call"
+        if _same(first, third):
+            text = "it draws random numbers from np.random; hand the noise in, or fix its seed"
+        elif _same(third - second, second - first) or _same_in_the_same_state(pair, inputs):
+            code = "depends-on-history"
+            text = "something is kept from call to call, such as a state or a generator; start anew"
+        text = f"forward gives another y for the same inputs, called twice: {text}"
+        raise MisbehaviourError(Finding(code, None, text))
     pair.value(others)
     if not _same(first, pair.value(inputs)):
         raise MisbehaviourError(
@@ -48,22 +54,61 @@ def same_every_time(pair: Pair, inputs: Sequence[Any], others: Sequence[Any]) ->
     return first
 
 
-def require_all_digits(y: Array) -> None:
+def _same_in_the_same_state(pair: Pair, inputs: Sequence[Any]) -> bool:
+    """Say whether two copies of the object that forward belongs to give the same y."""
+    try:
+        owners = [copy.deepcopy(pair.forward.__self__) for _ in range(2)]
+        forwards = [getattr(owner, pair.forward.__name__) for owner in owners]
+        one, other = (Pair(f, None, pair.style, (), False).value(inputs) for f in forwards)
+    except Exception:
+        return False  # no method, or it cannot be copied
+    return _same(one, other)
+
+
+def require_all_digits(pair: Pair, inputs: Sequence[Any], wanted: Sequence[int]) -> None:
     """Refuse outputs that were computed in fewer digits and then made float64 again.
 
-    They must come from inputs that use all of their digits.
+    The inputs must use all of their digits.
     """
-    # Whole numbers, halves and the like come out of float64 too.
-    simple = np.array_equal(256 * y, np.round(256 * y))
-    if np.array_equal(y, y.astype(np.float32)) and not simple:
+
+    def short(y: Array) -> bool:
+        # Whole numbers, halves and the like come out of float64 too.
+        simple = np.array_equal(256 * y, np.round(256 * y))
+        return np.array_equal(y, y.astype("f4")) and not simple
+
+    if not short(pair.value(inputs)):
+        return
+    # What is left of a cancellation has few digits too, but not a little away.
+    moved = [x + 0.01 * np.sign(x) if p in wanted else x for p, x in enumerate(inputs)]
+    try:
+        again = short(pair.value(moved))
+    except MisbehaviourError:
+        again = True
+    if again:
         raise MisbehaviourError(
             Finding(
                 "dtype",
                 None,
                 "forward computes in float32 on the way, although y is float64: a difference of "
-                "two such numbers has too few digits; keep the dtype of the inputs",
+                "two such numbers has too few digits; keep the dtype of the inputs, for "
+                "instance np.zeros(shape, x.dtype) and .astype(x.dtype)",
             )
         )
+
+
+def require_no_learning(pair: Pair, inputs: Sequence[Any], y: Array) -> None:
+    """Refuse a backward that changes what forward computes: it learns on the way."""
+    if _same(pair.value(inputs), y):
+        return
+    raise MisbehaviourError(
+        Finding(
+            "learns",
+            None,
+            "after backward, forward gives another y for the same inputs: backward changes the "
+            "parameters. Take the learning step elsewhere; or, with a rate of 1, return the change "
+            "of the parameters, old minus new, as their gradients, and put the old ones back",
+        )
+    )
 
 
 def disagreement(
@@ -96,7 +141,16 @@ def disagreement(
             findings[position] = Finding(code, problem.names[position], text)
 
     try:
-        expect_again(pair.gradients(problem.inputs, dy), "called a second time,")
+        state = np.random.get_state()  # noqa: NPY002
+        once = pair.gradients(problem.inputs, dy)
+        np.random.set_state(state)  # noqa: NPY002
+        again = sort_gradients(
+            pair.gradients(problem.inputs, dy), problem.names, problem.wanted
+        ).gradients
+        expect_again(once, "called a second time,")
+        if findings and all(p in again and _same(latest[p], again[p]) for p in findings):
+            text = "backward draws random numbers of its own: a mask must be the one of forward"
+            return [Finding("not-deterministic", f.input, text) for f in findings.values()]
         expect_again(pair.gradients(problem.inputs, dy), "called a third time,")
         if pair.style == "returned":
             _, cache = pair.run(problem.inputs)

@@ -6,6 +6,7 @@ the copies afterwards shows whether it did. What goes wrong becomes a `Finding` 
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from .differences import Array
 from .report import Finding
 from .results import MisbehaviourError, as_output, describe
 
+#: Longer lines of source are cut.
+WIDTH = 80
 STYLES = ("returned", "kept", "none")
 #: Lines in these folders are not the student's.
 _HERE = str(Path(__file__).parent)
@@ -33,8 +36,11 @@ class Pair:
     MisbehaviourError where one of them raises, or returns what cannot be used.
     """
 
-    def __init__(self, forward: Any, backward: Any, style: str, names: Sequence[str]) -> None:
+    def __init__(
+        self, forward: Any, backward: Any, style: str, names: Sequence[str], may_change_dy: bool
+    ) -> None:
         self.forward, self.backward, self.style, self.names = forward, backward, style, names
+        self.may_change_dy, self.notes = may_change_dy, list[str]()
         #: What was seen without being looked for, each thing once.
         self.seen: dict[tuple[str, str | None, str], Finding] = {}
 
@@ -54,7 +60,8 @@ class Pair:
                     Finding(
                         "cache",
                         None,
-                        f"forward must return the pair (y, cache), got {describe(result)}",
+                        f"forward must return the pair (y, cache), got {describe(result)}; several "
+                        f"outputs must be stacked into one y",
                     )
                 )
             result, cache = result
@@ -65,6 +72,7 @@ class Pair:
         originals = [dy, *inputs] if self.style == "none" else [dy]
         given = [x.copy() for x in originals]
         extra = [cache] if self.style == "returned" else []
+        self._require_arguments(*given, *extra)
         result = call("backward", self.backward, *given, *extra)
         # Gradients may be views of what was given: a later call must not change them.
         result = _copied(result)
@@ -76,6 +84,27 @@ class Pair:
             lambda read: self.backward(*read, *extra),
         )
         return result
+
+    def _require_arguments(self, *arguments: Any) -> None:
+        """Look whether backward can be called like this at all."""
+        wanted = {"returned": "dy, cache", "kept": "dy", "none": "dy, *inputs"}[self.style]
+        try:
+            signature = inspect.signature(self.backward)
+            signature.bind(*arguments)
+        except ValueError:
+            return  # its signature is not known
+        except TypeError as error:
+            text = f"backward cannot be called with ({wanted}): {error}"
+            try:
+                signature.bind(*arguments[1:])
+                rest = wanted.removeprefix("dy").removeprefix(", ")
+                text = (
+                    f"backward takes no dy. If this is a loss, give "
+                    f"lambda {wanted}: dy * backward({rest}) for it"
+                )
+            except (TypeError, UnboundLocalError):
+                pass
+            raise MisbehaviourError(Finding("arguments", None, text)) from error
 
     def gradients(self, inputs: Sequence[Any], dy: Array) -> Any:
         """Run forward and then backward; give what that returned."""
@@ -93,6 +122,12 @@ class Pair:
         """Note which of the given arrays were changed in place, and by which line."""
         for original, copy, name in zip(originals, given, names, strict=False):
             if np.array_equal(original, copy):
+                continue
+            if name == "dy" and self.may_change_dy:
+                note = (
+                    "backward changes dy in place, which is allowed here: nobody may need it after"
+                )
+                self.notes += [] if note in self.notes else [note]
                 continue
             key = ("in-place", name, function)
             if key in self.seen:
@@ -139,11 +174,14 @@ def line_of(traceback: TracebackType | None) -> str | None:
     found = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        ours = file.startswith((_HERE, _NUMPY)) or (
-            file.startswith(_STANDARD) and _PACKAGES not in file
+        ours = (
+            file.startswith((_HERE, _NUMPY))
+            or file.endswith((".pyx", ".pxd"))
+            or (file.startswith(_STANDARD) and _PACKAGES not in file)
         )
         if not ours and not (found and _PACKAGES in file):
             source = linecache.getline(file, traceback.tb_lineno).strip()
+            source = source if len(source) <= WIDTH else f"{source[: WIDTH - 4]} ..."
             found = f"{Path(file).name}:{traceback.tb_lineno}: {source}".rstrip(": ")
         traceback = traceback.tb_next
     return found

@@ -9,11 +9,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .behaviour import compare_forward, disagreement, require_all_digits, same_every_time
+from .behaviour import (
+    compare_forward,
+    disagreement,
+    require_all_digits,
+    require_no_learning,
+    same_every_time,
+)
 from .calls import Pair
 from .causes.case import Case
 from .causes.diagnose import diagnose
-from .differences import Array, Jacobian, complex_step, jacobian, relative_error, rounding
+from .differences import (
+    EPSILON,
+    STEP,
+    Array,
+    Jacobian,
+    complex_step,
+    jacobian,
+    relative_error,
+    rounding,
+    slope,
+)
 from .problem import Problem, prepare
 from .report import Finding, InputReport, Report, chance_of_missing
 from .results import MisbehaviourError, as_output, sort_gradients
@@ -21,6 +37,8 @@ from .ties import check_ties
 
 #: Up to this many entries, an input of which a sample was wrong is looked at as a whole.
 WHOLE = 500
+#: How often a layer that selects is checked again: its winners may lie too well to show a mistake.
+REPEATS = 6
 #: How often the estimated error of the differences is allowed for.
 MARGIN = 4.0
 TINY = float(np.finfo(np.float64).tiny)
@@ -40,6 +58,7 @@ def check(
     seed: int = 0,
     entries: int | None = None,
     batch_axis: int | None = None,
+    may_change_dy: bool = False,
 ) -> Report:
     """Check that a backward pass gives the derivative of its forward pass, and say why if not.
 
@@ -54,7 +73,8 @@ def check(
     by name or position take no gradient. `names` are for the messages. `definition` gives y in
     another way that is known to be right, such as with loops. `tolerance` is the largest relative
     error, by norms, that passes. `entries` checks a random sample of that many of each input.
-    `batch_axis` counts examples, in the first input and in y.
+    `batch_axis` counts examples, in the first input and in y. `may_change_dy` lets backward write
+    into dy.
 
     ValueError if these arguments make no sense. What the checked code does wrong is a finding of
     the report.
@@ -63,14 +83,29 @@ def check(
     # What the checked code divides by zero shows in its results, not as a warning here.
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _Check(Pair(forward, backward, cache, problem.names), problem, seed).run(definition)
+        pair = Pair(forward, backward, cache, problem.names, may_change_dy)
+        return _Check(pair, problem, seed).run(definition)
+
+
+def assert_gradients(
+    forward: Callable[..., Any], backward: Callable[..., Any], inputs: Sequence[Any], **options: Any
+) -> Report:
+    """Check a pair in a test: an AssertionError with the report if anything is wrong."""
+    __tracebackhide__ = True  # pytest shows the line of the test
+    report = check(forward, backward, inputs, **options)
+    report.raise_if_failed()
+    return report
 
 
 class _Check:
     """One check, and what it has found so far."""
 
-    def __init__(self, pair: Pair, problem: Problem, seed: int) -> None:
-        self.pair, self.problem = pair, problem
+    def __init__(
+        self, pair: Pair, problem: Problem, seed: int, only: Sequence[int] | None = None
+    ) -> None:
+        self.pair, self.problem, self.seed = pair, problem, seed
+        #: The inputs by which to differentiate. A check of only some is itself a repetition.
+        self.chosen, self.is_first = only or problem.wanted, only is None
         self.rng = np.random.default_rng([seed, 8191])
         self.findings: list[Finding] = []
         self.reports: list[InputReport] = []
@@ -82,7 +117,8 @@ class _Check:
         except MisbehaviourError as stop:
             self.findings.append(stop.finding)
         findings = [*self.pair.seen.values(), *self.findings]
-        return Report(tuple(findings), tuple(self.reports), tuple(self.notes))
+        notes = (*self.notes, *self.pair.notes)
+        return Report(tuple(findings), tuple(self.reports), notes)
 
     def _run(self, definition: Callable[..., Any] | None) -> None:
         inputs, rng = self.problem.inputs, self.rng
@@ -92,7 +128,7 @@ class _Check:
             for position, x in enumerate(inputs)
         ]
         # It also shows a cache that is not renewed.
-        require_all_digits(self.pair.value(self.previous))
+        require_all_digits(self.pair, self.previous, self.problem.wanted)
         self.output = y = same_every_time(self.pair, inputs, self.previous)
         self.problem.require_batch(y)
         self.forward_right = True
@@ -106,6 +142,7 @@ class _Check:
             self.pair.run(self.previous)
             result = self.pair.gradients(inputs, dy)
             results.append(sort_gradients(result, self.problem.names, self.problem.wanted))
+        require_no_learning(self.pair, inputs, y)
         for finding in results[0].findings + results[1].findings:
             if finding not in self.findings:
                 self.findings.append(finding)
@@ -129,7 +166,7 @@ class _Check:
         jacobians: dict[int, Jacobian] = {}
         wrong: list[int] = []
         tied: list[int] = []
-        for position in self.problem.wanted:
+        for position in self.chosen:
             found = self._jacobian(position)
             if found is None:
                 self.findings.append(
@@ -168,11 +205,76 @@ class _Check:
                 self.output,
                 self.noise,
             )
+            if self.is_first and _selects(jacobians[position]):
+                self._repeat(position)
+        self._note_zeros(jacobians, tied)
+        self.findings.sort(key=lambda finding: finding.code == "unknown")
+
+    def _note_zeros(self, jacobians: dict[int, Jacobian], agreeing: list[int]) -> None:
+        """Say where a gradient is right because there is none."""
+        without = [p for p in agreeing if not np.any(np.nan_to_num(jacobians[p].values))]
+        if without and len(without) == len(jacobians):
+            self.notes.append(
+                "every derivative is zero at these inputs, and so nothing could be told: choose "
+                "others (are all units dead?)"
+            )
+            return
+        for position in without:
+            self.notes.append(
+                f"y does not depend on {self.problem.names[position]}, and its gradient is zero"
+            )
+
+    def _repeat(self, position: int) -> None:
+        """Check again with the same entries in another order.
+
+        Where outputs only select entries, as a maximum does, a mistake shows only if the winners
+        lie badly.
+        """
+        name, x = self.problem.names[position], self.problem.inputs[position]
+        for _ in range(REPEATS):
+            inputs = list(self.problem.inputs)
+            inputs[position] = self.rng.permuted(x.reshape(-1)).reshape(x.shape)
+            if self._right_along_a_line(inputs, position):
+                continue
+            problem = self.problem._replace(inputs=inputs, notes=[])
+            again = _Check(self.pair, problem, self.seed, [position])
+            report = again.run(None)
+            if report.inputs and report.inputs[0].relative_error > problem.tolerance:
+                self.findings += [f for f in again.findings if f.input == name]
+                place = [entry.name for entry in self.reports].index(name)
+                self.reports[place] = report.inputs[0]
+                self.notes.append(
+                    f"{name}: right as given, wrong with its entries in another order"
+                )
+                return
+
+    def _right_along_a_line(self, inputs: Sequence[Any], position: int) -> bool:
+        """Compare one number: the change of dy y along a random direction; a few forward passes."""
+        dy, x = self.rng.standard_normal(self.output.shape), inputs[position]
+        way = self.rng.standard_normal(x.shape)
+        here = self._value(inputs).reshape(-1)
+        noise = np.sqrt(np.sum(np.square(dy) * np.square(EPSILON * here.reshape(dy.shape))))
+
+        def value_at(offset: float) -> Array:
+            moved = [*inputs[:position], x + offset * way, *inputs[position + 1 :]]
+            return np.array([np.vdot(dy, self._value(moved))])
+
+        found = slope(value_at, value_at(0.0), np.array([noise]), STEP)
+        try:
+            result = self.pair.gradients(inputs, dy)
+            sorted_ = sort_gradients(result, self.problem.names, self.problem.wanted)
+        except MisbehaviourError:
+            return True
+        given = sorted_.gradients.get(position)
+        if given is None or given.shape != x.shape or not found.smooth:
+            return True
+        size = float(np.linalg.norm(given) * np.linalg.norm(way))
+        return bool(abs(np.vdot(given, way) - found.value[0]) <= 1e-6 * size + 4 * found.error[0])
 
     def _enter(self, cause: Finding) -> None:
         """Add a cause. One that depends on earlier calls explains the numbers better than none."""
         history = [f for f in self.findings if f.input == cause.input and f.code in HISTORY]
-        if history and cause.code == "unknown":
+        if history and cause.code in ("unknown", "nearly-right"):
             return
         if cause.code == "stale-cache":
             self.findings = [f for f in self.findings if f not in history]
@@ -219,14 +321,12 @@ class _Check:
         return True
 
     def _diagnose(self, position: int, jacobians: dict[int, Jacobian]) -> Finding:
-        """Find the cause, for the first upstream gradient for which the result is wrong."""
+        """Find the cause, for the upstream gradient for which the result is worse."""
         inputs, whole = self.problem.inputs, dict(jacobians)
         if len(whole[position].entries) < inputs[position].size <= WHOLE:
             whole[position] = jacobian(self._value, inputs, position, None, self.noise)
-        first = self._case(position, whole, 0)
-        if first.explained_by(first.right) and position in self.analytic[1]:
-            return diagnose(self._case(position, whole, 1))
-        return diagnose(first)
+        cases = [self._case(position, whole, n) for n in range(2) if position in self.analytic[n]]
+        return diagnose(max(cases, key=Case.distance))
 
     def _case(self, position: int, jacobians: dict[int, Jacobian], number: int) -> Case:
         """Put the evidence together for one of the upstream gradients."""
@@ -262,6 +362,16 @@ class _Check:
             numeric_at,
             self.previous,
         )
+
+
+def _selects(found: Jacobian) -> bool:
+    """Say whether each output is one entry, and some entries are none of the outputs."""
+    size = np.abs(found.values[:, found.smooth])
+    taken = size > 0
+    if not taken.any() or np.ptp(size[taken]) > 1e-6 or taken.sum(axis=1).max() > 1:
+        return False
+    elementwise = len(taken) == taken.shape[1] and not taken[~np.eye(len(taken), dtype=bool)].any()
+    return not elementwise and not taken.any(axis=0).all()
 
 
 # --- one gradient against the differences, for every upstream gradient ---------------------------

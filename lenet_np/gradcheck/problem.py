@@ -27,7 +27,8 @@ class Problem(NamedTuple):
         if self.batch_axis is None:
             return
         for what, array in ((self.names[0], self.inputs[0]), ("y", y)):
-            if not -array.ndim <= self.batch_axis < array.ndim:
+            scalar = what == "y" and array.ndim == 0  # a mean over the batch
+            if not scalar and not -array.ndim <= self.batch_axis < array.ndim:
                 raise ValueError(
                     f"batch_axis is {self.batch_axis}, but {what} has shape {array.shape}"
                 )

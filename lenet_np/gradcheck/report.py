@@ -76,6 +76,7 @@ class Report(NamedTuple):
 
     def raise_if_failed(self) -> None:
         """Raise GradientError with the text of the report if anything was found."""
+        __tracebackhide__ = True  # pytest shows the line that called
         if not self.passed:
             raise GradientError(str(self))
 

@@ -98,6 +98,13 @@ def wrong_type(value: Any, what: str) -> Finding | None:
     """Say what is wrong with the type of a result, or give None."""
     if value is None:
         return Finding("none", None, f"{what} is None: is a return missing?")
+    if isinstance(value, (tuple, list)) and what == "y":
+        return Finding(
+            "outputs",
+            None,
+            f"y must be one array, got {describe(value)}: stack several outputs, in forward "
+            f"y = np.concatenate([part.ravel() for part in outputs]), and split dy in backward",
+        )
     if not isinstance(value, (np.ndarray, np.generic, float, int)):
         return Finding("dtype", None, f"{what} must be a NumPy array, got {describe(value)}")
     dtype = np.asarray(value).dtype

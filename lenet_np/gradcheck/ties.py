@@ -34,7 +34,7 @@ def check_ties(
     kinks = ~found.smooth
     x, name = problem.inputs[position], problem.names[position]
     groups = tied_groups(x, found.entries[kinks], found.right[:, kinks], found.left[:, kinks])
-    for output, tied, _ in groups[:GROUPS]:
+    for output, tied in groups[:GROUPS]:
         curve = along(function, problem.inputs, position, tied)
         together = slope(
             lambda t, curve=curve, output=output: curve(t)[output : output + 1],  # type: ignore[misc]
@@ -76,25 +76,22 @@ def check_ties(
 
 def tied_groups(
     x: Array, entries: NDArray[np.intp], right: Array, left: Array, noise: float = 1e-6
-) -> list[tuple[int, list[int], bool]]:
+) -> list[tuple[int, list[int]]]:
     """Find, for each output, the entries that tie for it.
 
     An entry that ties for a maximum moves it alone on one side, and not at all on the other.
     The entries at kinks are flat indices, with the slopes on both sides: (M, n). Slopes closer than
-    `noise`, relative to the largest, are equal. Gives (output, entries, is_maximum) with at least
-    two entries of one value; for a minimum the last is False.
+    `noise`, relative to the largest, are equal. Gives (output, entries) with at least two
+    entries of one value.
     """
     groups = []
     for output in range(len(right)):
         # A maximum follows an entry that rises, a minimum one that falls.
-        for moving, still, is_maximum in (
-            (right[output], left[output], True),
-            (left[output], right[output], False),
-        ):
+        for moving, still in ((right[output], left[output]), (left[output], right[output])):
             scale = np.abs(moving).max(initial=0.0)
             alone = (np.abs(moving) > noise * scale) & (np.abs(still) <= noise * scale)
             tied = entries[alone]
             alike = np.isclose(moving[alone], moving[alone][:1], rtol=1e-5, atol=0)
             if len(tied) > 1 and alike.all() and np.ptp(x.reshape(-1)[tied]) == 0:
-                groups.append((output, [int(entry) for entry in tied], is_maximum))
+                groups.append((output, [int(entry) for entry in tied]))
     return groups

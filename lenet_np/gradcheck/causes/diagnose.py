@@ -7,31 +7,39 @@ from collections.abc import Callable
 import numpy as np
 
 from ..report import Finding, draw_map
-from . import factors, places, sums
+from . import factors, places, positions, sums, ways
 from .case import Case
 
 #: Each says whether it explains the numbers. The first that does is named: a special cause comes
 #: before a general one that would explain it too.
 HYPOTHESES: tuple[Callable[[Case], Finding | None], ...] = (
+    factors.ignored_input,
     factors.zero,
     factors.upstream_ignored,
     places.other_input,
     factors.factor,
     factors.mask,
+    factors.slope,
+    factors.dy_itself,
     sums.some_outputs,
     sums.first_for_all,
     places.transposed,
-    places.flipped,
     places.summed,
-    sums.diagonal,
-    sums.overwritten,
+    positions.rule_of_windows,
+    ways.unused_outputs,
+    factors.row_factor,
+    ways.own_index,
+    ways.overwritten,
+    ways.missing_way,
+    ways.spread_evenly,
+    positions.moved_rows,
     places.at_other_inputs,
-    factors.missing_factor,
-    factors.missing_term,
-    places.shifted,
-    places.stride_ignored,
+    factors.formula,
     places.border,
+    ways.some_shares,
 )
+#: A gradient that differs by less, for no known reason, is called nearly right.
+NEARLY = 1e-4
 
 
 def diagnose(case: Case) -> Finding:
@@ -45,6 +53,12 @@ def diagnose(case: Case) -> Finding:
     if not case.fits:
         return case.finding("shape", f"the gradient has the wrong shape{shapes}")
     wrong, known = case.wrong(), np.isfinite(case.right)
+    if (distance := case.distance()) < NEARLY:
+        return case.finding(
+            "nearly-right",
+            f"nearly right ({distance:.0e}): an epsilon, or a constant that was rounded, in one "
+            f"of the two passes? {wrong.sum()} of {known.sum()} entries differ",
+        )
     marks = np.where(wrong, 3, np.where(known, 0, 2))
     marks.reshape(-1)[case.jacobian.entries[~case.jacobian.smooth]] = 1
     return case.finding(
