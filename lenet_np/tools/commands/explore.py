@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lenet_np.data.files import WriteError, write_atomically
 from lenet_np.data.synthetic import draw_digits
+from lenet_np.ops import Parameters
 from lenet_np.tools.cli.parser import Parser, add_checkpoint
 from lenet_np.tools.cli.screen import fail, say
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lenet_np.tools.runs.checkpoint import Saved
 
 PROGRAM = "python -m lenet_np explore"
+FOLDER = files("lenet_np.tools.explore")
 #: Of the digits to choose from.
 SEED, EACH = 5, 2
 
@@ -36,7 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("runs", nargs="+", type=Path, metavar="RUN", help="one run or two, or their checkpoints")
+    add(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUN",
+        help="one run or two, or their checkpoints (default: two that come with the program, of "
+        "which one never says 8)",
+    )
     add("--out", type=Path, default=Path("explore.html"), metavar="FILE", help="the page to write")
     add_checkpoint(parser)
     arguments = parser.parse_args(argv)
@@ -47,47 +56,74 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lenet_np.tools.runs.folder import RunFolderError
 
     try:
-        runs = [load_network(run, arguments.checkpoint) for run in arguments.runs]
+        saved = [load_network(run, arguments.checkpoint) for run in arguments.runs]
         with write_atomically(arguments.out) as out:
-            out.write(make_page(runs).encode())
+            out.write(make_page([named(run) for run in saved] or examples()).encode())
     except (RunFolderError, CheckpointError, WriteError) as error:
         return fail(PROGRAM, 1, error)
     say(str(arguments.out))
     return 0
 
 
-def make_page(runs: Sequence[Saved]) -> str:
-    """Fill the page with the weights of the runs, float32 in base64, and twenty digits."""
+class Network(NamedTuple):
+    """A trained network, as the page shows it."""
+
+    name: str
+    sigma: float
+    parameters: Parameters
+
+
+def named(run: Saved) -> Network:
+    """Name a network by the settings of its run."""
+    from lenet_np.tools.plots.captions import unusual, words
+
+    state, settings, epoch, dataset, *_ = run.checkpoint
+    epochs = "1 epoch" if epoch == 1 else f"{epoch} epochs"
+    name = f"{words(settings, [*unusual(settings), 'seed'])}: {epochs} on {dataset}"
+    return Network(name, settings.sigma, state.parameters)
+
+
+def examples() -> list[Network]:
+    """Load the two networks that come with the program, in float16.
+
+    ``train --seed 6 --epochs 3``, and ``train --objective log-success --learning-rate 1e-3
+    --epochs 5``, both on MNIST.
+    """
+    names = {
+        "lost": "The notebook's settings, seed 6, 3 epochs on MNIST: it lost the 8",
+        "cured": "Cured: objective log-success, learning rate 0.001, 5 epochs on MNIST",
+    }
+    with (FOLDER / "weights.npz").open("rb") as file, np.load(file) as arrays:
+        weights = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    return [
+        Network(
+            text,
+            4.0,
+            {k.partition("/")[2]: v for k, v in weights.items() if k.startswith(f"{name}/")},
+        )
+        for name, text in names.items()
+    ]
+
+
+def make_page(networks: Sequence[Network]) -> str:
+    """Fill the page with the weights of the networks, float32 in base64, and twenty digits."""
     labels = np.arange(10).repeat(EACH)
     content = {
         "runs": [
             {
-                "name": _name(run),
-                "parameters": {
-                    name: _base64(value.astype("<f4"))
-                    for name, value in run.checkpoint.state.parameters.items()
-                },
+                "name": network.name,
+                "parameters": {k: _base64(v.astype("<f4")) for k, v in network.parameters.items()},
             }
-            for run in runs
+            for network in networks
         ],
         "images": _base64(draw_digits(labels, np.random.default_rng(SEED))),
         "labels": labels.tolist(),
-        "sigma": runs[0].checkpoint.settings.sigma,
+        "sigma": networks[0].sigma,
     }
-    folder = files("lenet_np.tools.explore")
-    page, script = ((folder / f"explore.{kind}").read_text("utf-8") for kind in ("html", "js"))
+    page, script = ((FOLDER / f"explore.{kind}").read_text("utf-8") for kind in ("html", "js"))
     # A run may be called anything; "</script>" in its name must not end the data.
     data = json.dumps(content).replace("<", "\\u003c")
     return page.replace("/*SCRIPT*/", script).replace("/*DATA*/", data)
-
-
-def _name(run: Saved) -> str:
-    from lenet_np.tools.plots.captions import unusual, words
-
-    checkpoint = run.checkpoint
-    settings = checkpoint.settings
-    epochs = "1 epoch" if checkpoint.epoch == 1 else f"{checkpoint.epoch} epochs"
-    return f"{words(settings, [*unusual(settings), 'seed'])}: {epochs} on {checkpoint.dataset}"
 
 
 def _base64(values: np.ndarray) -> str:

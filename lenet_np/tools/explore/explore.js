@@ -294,6 +294,15 @@ function paintCloud(canvas, logits, F, noise) {
   });
 }
 
+/** Say what a move of the logits against a gradient, by one sigma, would do to J. */
+function moved(logits, g, J) {
+  const length = Math.hypot(...g);
+  if (length === 0) return "No sample tells one direction from another: the estimate is 0.";
+  const there = logits.map((l, k) => l - state.sigma * g[k] / length);
+  const now = exact(there, state.label, state.sigma).J;
+  return `The logits moved one sigma against the estimate: J from ${short(J)} to ${short(now)}.`;
+}
+
 function show() {
   waiting = false;
   paintMaps($("field"), Array.from(state.field), 1, SIZE, SIZE);
@@ -320,7 +329,9 @@ function show() {
     const length = (g) => Math.hypot(...g);
     for (const which of ["error", "success"]) {
       paintBars(of(`g-${which}`), Array.from(found[which]), Array.from(truth[which]), state.label);
-      of(`size-${which}`).textContent = `length ${short(length(found[which]))} estimated, ${short(length(truth[which]))} exact`;
+      of(`size-${which}`).textContent = `Length ${short(length(found[which]))} estimated, `
+        + `${short(length(truth[which]))} exact. ${moved(logits, found[which], truth.J)}`
+        + (which === "error" && found.loss === 1 ? " Every sample is wrong, so it is nothing but noise." : "");
     }
     of("undo").disabled = run.undo.length === 0;
   });
@@ -335,9 +346,10 @@ function update() {
   waiting = true;
 }
 
-/** A step of the last layer against the estimated gradient: W -= rate g x', b -= rate g. */
+/** A step of the last layer's weights against a gradient: W -= rate g x', b -= rate g. */
 function learn(r, which) {
-  const run = runs[r], p = run.parameters, x = run.shown.out.relu4, g = run.shown.found[which];
+  const run = runs[r], p = run.parameters, x = run.shown.out.relu4;
+  const g = which === "exact" ? run.shown.truth.success : run.shown.found[which];
   const before = run.shown.truth.J, weight = p["logits.weight"].slice(), bias = p["logits.bias"].slice();
   run.undo.push([p["logits.weight"], p["logits.bias"]]);
   const rate = 1 / (1 + x.reduce((sum, value) => sum + value * value, 0)) * state.sigma * state.sigma;
@@ -391,7 +403,7 @@ function start() {
     const view = $("run").content.cloneNode(true).firstElementChild;
     view.id = `run${r}`;
     view.querySelector("h2").textContent = run.name;
-    for (const which of ["error", "success"])
+    for (const which of ["error", "success", "exact"])
       view.querySelector(`[data-learn=${which}]`).onclick = () => learn(r, which);
     view.querySelector("[data-show=undo]").onclick = () => undo(r);
     $("runs").append(view);
