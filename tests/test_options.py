@@ -12,7 +12,7 @@ from lenet_np.tools.runs.folder import CHECKPOINTS, RunFolderError, checkpoint_f
 
 #: Which commands have an option; those of `coursework` are in parsers below its own.
 USERS = {
-    "--checkpoint": {"evaluate", "predict", "plot"},
+    "--checkpoint": {"evaluate", "predict", "plot", "explore"},
     "--split": {"evaluate", "plot"},
     "--data-dir": {"benchmark", "doctor", "train", "evaluate", "plot", "study"},
 }
