@@ -424,6 +424,8 @@ CASES = {
     "sigma is 1e30": (header(sigma=1e30), "train", ON),
     "batch size 0": (config(batch_size=0), "plot", ["--only", "confusion"]),
     "batch size 0, evaluated": (config(batch_size=0), "evaluate", []),
+    "a rate without end": (config(learning_rate=10**400), "plot", CURVES),
+    "a rate without end, going on": (header(learning_rate=10**400), "train", ON),
     "an unknown loss": (config(loss="zero-two"), "plot", CURVES),
     "another sigma": (config(sigma=4.5), "plot", CURVES),
     "more epochs": (config(epochs=9), "train", []),
@@ -464,6 +466,18 @@ def test_a_step_that_is_not_in_the_epoch_is_refused_in_old_files_too(
     header(adam_step=[5, 9, 0, 2**62][where])(run)
     assert train.main(["--resume", str(run), "--epochs", "3"]) == 1
     assert "is not in the epoch after 2 epochs of 3 steps" in capsys.readouterr().err
+
+
+def test_a_minibatch_larger_than_the_data_is_refused_in_old_files_too(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(OLD, tmp_path / "run"))
+    for damage in (config(batch_size=301), header(batch_size=301)):
+        damage(run)
+    assert train.main(["--resume", str(run), "--epochs", "3"]) == 1
+    assert "is damaged: batch_size takes 1 to 300" in capsys.readouterr().err
+    assert plot.main([str(run), "--only", "confusion"]) == 1
+    assert "batch_size takes 1 to 300" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("traced")
@@ -589,10 +603,16 @@ FULL = Path("/dev/full")
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
-    "words",
-    ["evaluate {run} --json", "evaluate {run}", "doctor", "doctor --help", "--help", "--version"],
+    ("words", "unbuffered"),
+    [
+        ("evaluate {run} --json", ""),
+        ("evaluate {run}", "1"),
+        ("doctor", ""),
+        ("doctor --help", ""),
+        ("doctor --help", "1"),
+        ("--help", ""),
+    ],
 )
-@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_behind_the_output_is_said(words: str, unbuffered: str, run: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"

@@ -117,15 +117,7 @@ def resume(
         read_records(folder, list(checkpoint.state.parameters))
     notes = _check_best(folder, network, checkpoint.epoch)
     data = same_data(config, load_dataset(config.dataset, data_dir, complain))
-    steps = settings.steps_per_epoch(len(data.train))
-    if (
-        settings.batch_size > len(data.train)
-        or checkpoint.state.optimizer.step // steps != checkpoint.epoch
-    ):
-        raise RunFolderError(
-            f"{folder / LAST} is damaged: step {checkpoint.state.optimizer.step} is not in the "
-            f"epoch after {checkpoint.epoch} epochs of {steps} steps"
-        )
+    _check_step(folder / LAST, checkpoint, len(data.train))
     if difference := differences(_decisive(config.machine), _decisive(_machine())):
         notes.append(f"not as at the start, so the last bits may differ: {difference}")
     if settings != config.settings:
@@ -157,6 +149,18 @@ def _load_last(folder: Path, network: Sequential) -> Checkpoint:
         raise CheckpointError(
             f"{error}. {BEST} is whole: to go on from epoch {epoch}, copy it to {LAST}"
         ) from None
+
+
+def _check_step(file: Path, checkpoint: Checkpoint, examples: int) -> None:
+    """Refuse a step that does not follow so many epochs."""
+    step, epoch = checkpoint.state.optimizer.step, checkpoint.epoch
+    try:
+        steps = checkpoint.settings.steps_per_epoch(examples)
+    except SettingError as error:
+        raise RunFolderError(f"{file} is damaged: {error}") from error
+    if step // steps != epoch:
+        where = f"step {step} is not in the epoch after {epoch} epochs of {steps} steps"
+        raise RunFolderError(f"{file} is damaged: {where}")
 
 
 def _check_best(folder: Path, network: Sequential, epochs: int) -> list[str]:
