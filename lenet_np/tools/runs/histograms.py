@@ -157,7 +157,7 @@ def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
     return names, records
 
 
-def _plausible(records: NDArray[Any], names: Sequence[str]) -> NDArray[np.bool]:
+def _plausible(records: NDArray[Any], names: Sequence[str]) -> NDArray[np.bool_]:
     """Say of each record whether it can be one: all that the old format allows to check. (R,)"""
     right = np.diff(records["step"], prepend=0) > 0
     for kind in KINDS:
