@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(PROGRAM, 1, error)
     except OSError as error:
         return fail(
-            PROGRAM, 1, f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+            PROGRAM,
+            1,
+            f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}",
         )
     except MemoryError:
         return fail(PROGRAM, 1, "not enough memory: lower --samples or --batch-size")

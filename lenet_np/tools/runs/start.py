@@ -142,6 +142,8 @@ def _load_last(folder: Path, network: Sequential) -> Checkpoint:
     try:
         return load(folder / LAST, network)
     except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):
+            raise  # It may well be whole: nothing else should take its place.
         try:
             epoch = load(folder / BEST, network).epoch
         except CheckpointError:
