@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
 from lenet_np import __version__
-from lenet_np.tools.cli.screen import fail, reason, say, silence
+from lenet_np.tools.cli.screen import fail, guarded, reason, say
 
 PROGRAM = "python -m lenet_np"
 #: Name: one line for the listing, in a newcomer's order; each is a module of `tools.commands`.
@@ -34,24 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Return the command's exit status; 1 if it cannot be imported or written to the screen; 2 there
     is no such command; 130 interrupted.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
-    try:
-        try:
-            return _run(words)
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # A help page may still wait here for a reader that has left.
-    except BrokenPipeError:
-        silence(sys.stdout)
-        return 0
-    except OSError as error:
-        silence(sys.stdout)
-        return fail(PROGRAM, 1, error)
-    except KeyboardInterrupt:
-        return fail(PROGRAM, 130, "interrupted")
+    return guarded(PROGRAM, _run, sys.argv[1:] if argv is None else argv)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         say(_listing())
         return 0
@@ -83,7 +70,9 @@ def _leave_at_ctrl_c() -> Iterator[None]:
         os._exit(fail(PROGRAM, 130, "interrupted"))
 
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # ignored, or somebody else's
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # Or it is ignored, or somebody else's.
+    if not in_main_thread or before is not signal.default_int_handler:
         yield
         return
     signal.signal(signal.SIGINT, leave)

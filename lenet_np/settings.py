@@ -96,7 +96,7 @@ class Settings:
             value, whole = getattr(self, name), isinstance(least, int)
             try:
                 number = operator.index(value) if whole else float(value + 0)  # no text
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 number = float("nan")
             if isinstance(value, bool) or not least <= number <= most:
                 kind = "a whole number" if whole else "a number"

@@ -138,7 +138,7 @@ def step_back(folder: Path) -> None:
     """Leave a run as if it had been stopped before its first step: there is something to resume."""
     network, file = lenet5(), folder / LAST
     last = load(file, network)
-    save(file, last._replace(state=initial_state(network, last.settings), epoch=0))
+    save(file, last._replace(state=initial_state(network, last.settings), epoch=0, table=None))
 
 
 def blocks_to_run(page: Path) -> list[Block]:

@@ -505,7 +505,7 @@ def damage(run: Path, what: str) -> None:
     [
         ("no config", PICTURES, "{run} is no run: config.json: No such file"),
         ("half a config", PICTURES, "{run}/config.json is damaged"),
-        ("no table", ("curves", "classes"), "curves, classes: no epoch of {run} is complete yet"),
+        ("no table", ("curves", "classes"), "metrics.csv is damaged: it holds 0 epochs"),
         ("a column less", ("curves", "classes"), "metrics.csv is damaged: it has no column"),
         ("a word for a number", ("curves", "classes"), "metrics.csv is damaged: could not convert"),
         ("half a row", ("curves", "classes"), "metrics.csv is damaged"),

@@ -23,6 +23,7 @@ from lenet_np.tools.commands.train import Interruption
 from lenet_np.tools.runs import record as record_module
 from lenet_np.tools.runs import start as start_module
 from lenet_np.tools.runs.checkpoint import load, save
+from lenet_np.tools.runs.folder import read_config, write_config
 from lenet_np.train import main
 
 WORDS = ["--samples", "2", "--save-every", "2", "--histograms-every", "2"]  # 3 steps an epoch
@@ -306,7 +307,8 @@ def test_a_table_with_a_hole_is_refused(
         ("settings", None),
         ("machine", None),
         ("dataset", "tiny"),
-        ("format", "lenet_np run 2"),
+        ("format", "lenet_np run 9"),
+        ("command", ["python", "-m", "another"]),
     ],
 )
 def test_a_config_of_another_form_is_refused(
@@ -368,10 +370,9 @@ def test_a_missing_best_epoch_is_said_and_the_next_takes_its_place(
 def test_another_numpy_is_said_and_allowed(
     data: Dataset, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = finished / "config.json"
-    config = json.loads(file.read_text())
-    config["machine"] |= {"numpy": "1.2.3", "cores": 999, "python": "2.7"}
-    file.write_text(json.dumps(config))
+    config = read_config(finished)
+    others = {"numpy": "1.2.3", "cores": 999, "python": "2.7"}
+    write_config(finished, config._replace(machine=config.machine | others))
     assert main(["--resume", str(finished)]) == 0
     error = capsys.readouterr().err
     assert f"the last bits may differ: numpy 1.2.3 -> {np.__version__}\n" in error

@@ -208,3 +208,20 @@ def test_the_tables_of_the_docs_can_be_drawn(tmp_path):
     for table in tables:
         figures.draw(table.stem, read_table(table), tmp_path / "x.png")
         assert (table.with_suffix(".png")).exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "summary.json", "last.npz"])
+def test_a_run_that_is_damaged_is_named_and_the_others_go_on(studies, tmp_path, capsys, name):
+    words = ["lottery", "--out", str(tmp_path), "--epochs", "1"]
+    assert command.main(words) == 0
+    damaged, _ = studies["lottery"].runs
+    (tmp_path / "mnist" / "runs" / damaged / name).write_text("damaged")
+    (tmp_path / "mnist" / "runs" / damaged / "summary.json").write_text("damaged")
+    capsys.readouterr()
+    assert command.main(words) == 1
+    printed = capsys.readouterr()
+    assert f"{damaged}: " in printed.err
+    assert "damaged" in printed.err
+    assert printed.err.count("\n") == 1
+    rows = read_table(tmp_path / "mnist" / "lottery.csv")
+    assert [row["run"] for row in rows] == list(studies["lottery"].runs)[1:]

@@ -35,11 +35,12 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from tiny import tiny_dataset
+from lenet_np.tools.cli.screen import guarded
 from lenet_np.tools.commands import train as command
 from lenet_np.tools.runs import start
 command.load_dataset = start.load_dataset = lambda *_: tiny_dataset()
 {before}
-raise SystemExit(command.main({list(words)!a}))
+raise SystemExit(guarded("python -m lenet_np.train", command.main, {list(words)!a}))
 """
     return [sys.executable, "-c", program]
 

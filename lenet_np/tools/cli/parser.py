@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from lenet_np.tools.cli.screen import fail
+from lenet_np.tools.cli.screen import cut, fail, say
 
 MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
 
@@ -17,7 +18,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # One line that names the flag; the usage of a dozen flags above it would hide it.
-        raise SystemExit(fail(self.prog, 2, f"{message} (--help explains every flag)"))
+        line = f"{cut(message, 1000)} (--help explains every flag)"
+        raise SystemExit(fail(self.prog, 2, line))
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        say(message.rstrip("\n"))  # argparse's own hides that a disk is full.
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -56,12 +61,22 @@ def add_network(parser: Parser) -> None:
 
 
 def check_network(parser: Parser, arguments: argparse.Namespace) -> None:
-    """Refuse ``--checkpoint`` where RUN is a checkpoint already: they may contradict each other."""
-    if arguments.checkpoint and arguments.run.is_file():
-        parser.error(
-            f"argument --checkpoint: chooses from the folder of a run; {arguments.run} is a file, "
-            "leave it out"
-        )
+    """Refuse what contradicts RUN: ``--checkpoint`` if it is one itself, or pictures before it."""
+    run: Path = arguments.run
+    with suppress(OSError):  # What cannot be looked at is said where it is read.
+        if run.is_dir():
+            return
+        if arguments.checkpoint and run.is_file():
+            parser.error(
+                f"argument --checkpoint: chooses from the folder of a run; {run} is a file, "
+                "leave it out"
+            )
+        for path in getattr(arguments, "images", ()):
+            if path.is_dir() or (path.suffix == ".npz" and run.suffix != ".npz"):
+                parser.error(
+                    f"argument RUN: the network comes first, then the pictures; got {run}, "
+                    f"and then {path}"
+                )
 
 
 def add_checkpoint(parser: Parser) -> None:

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
+
+#: Why something that was said is lost: a full disk behind standard output.
+_lost: list[OSError] = []
+
+
+def guarded(program: str, command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """Run a command and return its exit status, or 1 if its words could not all be printed.
+
+    A reader that has gone away is no error, since it has read what it wanted. A disk that is full
+    is one.
+    """
+    _lost.clear()
+    try:
+        status = command(words)
+    except SystemExit as stop:  # argparse's
+        status = stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        status = fail(program, 130, "interrupted")
+    except BrokenPipeError:
+        status = 0
+        silence(sys.stdout)
+    except OSError as error:
+        status = fail(program, 1, error)
+    if _lost:
+        reason = _lost[0].strerror or _lost[0]
+        return fail(program, status or 1, f"cannot write to standard output: {reason}")
+    return status
 
 
 def say(line: str) -> None:
     """Print a line; a reader that has gone away (``| head``) does not end the run."""
-    _print(line, sys.stdout)
+    try:
+        _print(line, sys.stdout)
+    except OSError as error:
+        # Windows has another name for a closed pipe.
+        closed = isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL
+        if not closed:
+            _lost.append(error)
 
 
 def complain(line: str) -> None:
-    """Print a warning or an error to the standard error stream, just as unfailingly."""
-    _print(line, sys.stderr)
+    """Print a warning or an error to the standard error stream, unfailingly."""
+    with suppress(OSError):
+        _print(cut(line, 4000), sys.stderr)
 
 
 def fail(program: str, status: int, message: object) -> int:
@@ -28,14 +64,24 @@ def fail(program: str, status: int, message: object) -> int:
 
 
 def _print(line: str, stream: TextIO | None) -> None:
+    """Print a line, once: after an OSError the stream is silent."""
     if stream is None:  # closed by the caller (>&-)
         return
     encoding = stream.encoding or "utf-8"
     try:
         # A folder's name may hold letters that the terminal cannot show.
         print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-    except (OSError, ValueError):  # a closed pipe, a full disk behind it, a closed stream
+    except (OSError, ValueError) as error:  # a closed pipe, a full disk, a closed stream
         silence(stream)
+        if isinstance(error, OSError):
+            raise
+
+
+def cut(text: str, most: int) -> str:
+    """Shorten a text that may quote a whole file: what is left out is in its middle."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} ... ({len(text):,} characters) ... {text[-most // 4 :]}"
 
 
 def silence(stream: TextIO | None) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lenet_np.settings import Settings
 from lenet_np.threads import default_threads
 from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least
 from lenet_np.tools.cli.screen import complain, fail, say
+from lenet_np.tools.runs.folder import RunFolderError
 from lenet_np.tools.runs.table import Row, write_table
 from lenet_np.tools.studies.figures import draw
 from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
@@ -163,5 +165,8 @@ def _rows(study: Study, folder: Path, limit: int) -> Iterator[Row]:
     """Put the rows of all runs under each other, each with its settings."""
     for name, settings in study.runs.items():
         own = {key: str(value) for key, value in asdict(settings).items()}
-        for row in study_rows(folder / name)[: min(settings.epochs, limit)]:
+        rows: list[Row] = []
+        with suppress(RunFolderError):  # Said when the run was to go on.
+            rows = study_rows(folder / name)[: min(settings.epochs, limit)]
+        for row in rows:
             yield {"run": name, **own, **row}

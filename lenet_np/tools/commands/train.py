@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import closing
 from types import TracebackType
@@ -62,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(PROGRAM, 1, error)
     except OSError as error:
         return fail(
-            PROGRAM, 1, f"cannot write {error.filename or 'a file'}: {error.strerror or error}"
+            PROGRAM,
+            1,
+            f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}",
         )
     except MemoryError:
         return fail(PROGRAM, 1, "not enough memory: lower --samples or --batch-size")
@@ -221,7 +224,9 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        # Signals come to the main thread alone, and only there may they be caught.
+        main = threading.current_thread() is threading.main_thread()
+        for name in ("SIGINT", "SIGTERM", "SIGHUP") if main else ():
             number = getattr(signal, name, None)  # Windows has no SIGHUP.
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)

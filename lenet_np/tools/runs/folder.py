@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -17,6 +20,7 @@ import numpy as np
 from lenet_np.data.dataset import DataError, Dataset, check_name
 from lenet_np.data.files import write_atomically
 from lenet_np.settings import Settings
+from lenet_np.tools.cli.screen import cut
 
 CONFIG = "config.json"  # what the run was started with
 METRICS = "metrics.csv"  # a row for each epoch
@@ -26,8 +30,11 @@ LAST = "last.npz"  # the state to go on from
 BEST = "best.npz"  # the state with the best validation accuracy
 CHECKPOINTS = {"last": LAST, "best": BEST}  # as the command lines name them
 SUMMARY = "summary.json"  # the result, once there is one
+FILES = (CONFIG, METRICS, EVENTS, HISTOGRAMS, LAST, BEST, SUMMARY)
 LOCK = ".lock"
-FORMAT = "lenet_np run 1"
+FORMAT = "lenet_np run 2"
+OLD_FORMAT = "lenet_np run 1"  # it has no checksum
+MOST_CONFIG = 1 << 19  # bytes
 
 
 class RunFolderError(ValueError):
@@ -52,16 +59,12 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     """Make the folder of a new run, and never touch that of an older one.
 
     Without a name it is a new one below ``runs``, named after date, data set and settings.
-    RunExistsError if it holds a run already, RunFolderError if it cannot be made.
+    RunExistsError if it holds a run, or a file that a run writes; RunFolderError if it cannot be
+    made.
     """
     try:
         if out is not None:
-            # Settings without a state are what a run leaves that could not even start.
-            if (out / LAST).exists():
-                raise RunExistsError(
-                    f"{out} holds a run already ({LAST}): name another folder, or go on with "
-                    f"--resume {out}"
-                )
+            refuse_files(out)
             out.mkdir(parents=True, exist_ok=True)
             return out
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{dataset}-{_described(settings)}"
@@ -76,6 +79,28 @@ def create(out: Path | None, dataset: str, settings: Settings) -> Path:
     except OSError as error:
         where = out or Path("runs")
         raise RunFolderError(f"cannot write in {where}: {error.strerror or error}") from error
+
+
+def refuse_files(folder: Path) -> None:
+    """Refuse to write over anything but what a run leaves that could not even start.
+
+    That is its configuration, and a table without a row. RunExistsError for anything else.
+    """
+    there = [name for name in FILES if os.path.lexists(folder / name)]
+    if LAST in there:
+        raise RunExistsError(
+            f"{folder} holds a run already ({LAST}): name another folder, or go on with "
+            f"--resume {folder}"
+        )
+    if set(there) <= {CONFIG, METRICS} and CONFIG in there:
+        with suppress(RunFolderError, OSError, ValueError):
+            read_config(folder)
+            if METRICS not in there or (folder / METRICS).read_text("utf-8").count("\n") == 1:
+                return
+    if there:
+        raise RunExistsError(
+            f"{folder} holds {', '.join(there)} already, which a run writes: name another folder"
+        )
 
 
 _SHORT = {"estimator": "", "route": "", "learning_rate": "lr", "samples": "n"}
@@ -130,7 +155,7 @@ def remove_leftovers(folder: Path) -> None:
 
     The folder must be locked: the files of a living process stay.
     """
-    for name in (CONFIG, METRICS, HISTOGRAMS, LAST, BEST, SUMMARY):
+    for name in FILES:
         for leftover in folder.glob(f".{name}.*.part"):
             with suppress(OSError):
                 leftover.unlink()
@@ -160,38 +185,70 @@ def same_data(config: Config, data: Dataset) -> Dataset:
 
 def write_config(folder: Path, config: Config) -> None:
     """Write what the run was started with."""
-    write_json(
-        folder / CONFIG,
-        {
-            "format": FORMAT,
-            **config.rest,
-            "settings": asdict(config.settings),
-            "dataset": {"name": config.dataset, "sha256": config.sha256},
-            "machine": config.machine,
-        },
-    )
+    content = {
+        **config.rest,
+        "settings": asdict(config.settings),
+        "dataset": {"name": config.dataset, "sha256": config.sha256},
+        "machine": config.machine,
+    }
+    write_json(folder / CONFIG, {"format": FORMAT, **content, "checksum": _checksum(content)})
 
 
 def read_config(folder: Path) -> Config:
     """Read what the run was started with; RunFolderError if there is no run, or it is damaged."""
     file = folder / CONFIG
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        if file.stat().st_size > MOST_CONFIG:
+            raise RunFolderError(f"{file} is damaged: more than {MOST_CONFIG:,} bytes")
+        content = parse_json(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunFolderError(f"{folder} is no run: {CONFIG}: {error.strerror}") from error
     except OSError as error:
-        raise RunFolderError(f"{folder} is no run: {CONFIG}: {error.strerror or error}") from error
+        raise RunFolderError(f"cannot read {file}: {error.strerror or error}") from error
+    except RunFolderError:
+        raise
     except ValueError as error:
-        raise RunFolderError(f"{file} is damaged: {error}") from error
+        raise RunFolderError(f"{file} is damaged: {cut(str(error), 200)}") from error
     try:
-        if content.pop("format") != FORMAT:
-            raise KeyError("format")
+        found = content.pop("format")
+        if found not in (FORMAT, OLD_FORMAT):
+            raise ValueError(f"format {found!r}")
+        changed = found == FORMAT and content.pop("checksum") != _checksum(content)
         settings = Settings.recorded(content.pop("settings"))
         dataset, machine = content.pop("dataset"), dict(content.pop("machine"))
         name, sha256 = check_name(dataset["name"]), dict(dataset["sha256"])
+        if changed:  # Last, since any other reason tells more.
+            raise ValueError("it is not as it was written")
         return Config(settings, name, sha256, machine, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunFolderError(
-            f"{file} is damaged, or of another version of this program: {error}"
+            f"{file} is damaged, or of another version of this program: {cut(str(error), 200)}"
         ) from error
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content).encode()):08x}"
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """List what is not the same, each with its value before and now."""
+    return ", ".join(
+        f"{name} {before.get(name)} -> {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    )
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON, which has no NaN, and is not nested without end: ValueError."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
@@ -205,16 +262,20 @@ def checkpoint_file(path: Path, which: str | None = None) -> Path:
 
     That is the last by default. RunFolderError if there is none.
     """
-    if path.is_dir():
-        file = path / CHECKPOINTS[which or "last"]
-        if file.exists():
-            return file
-        for other, name in CHECKPOINTS.items():
-            if (path / name).exists():
-                raise RunFolderError(
-                    f"{path} has no {file.name}, only {name}: --checkpoint {other} takes that"
-                )
-        raise RunFolderError(f"{path} is no run: there is no {file.name} in it")
-    if not path.exists():
-        raise RunFolderError(f"{path}: no such file or folder")
-    return path
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return path
+        there = os.listdir(path)
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
+    wanted = CHECKPOINTS[which or "last"]
+    if wanted in there:
+        return path / wanted
+    for other, name in CHECKPOINTS.items():
+        if name in there:
+            raise RunFolderError(
+                f"{path} has no {wanted}, only {name}: --checkpoint {other} takes that"
+            )
+    raise RunFolderError(f"{path} is no run: there is no {wanted} in it")

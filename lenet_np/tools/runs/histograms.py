@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from lenet_np.data.files import write_atomically
 from lenet_np.ops import Parameters
-from lenet_np.tools.runs.folder import HISTOGRAMS, RunFolderError
+from lenet_np.tools.cli.screen import cut
+from lenet_np.tools.runs.folder import HISTOGRAMS, RunFolderError, parse_json
 
 BINS = 64
 FORMAT = "lenet_np histograms 2"
@@ -47,9 +48,7 @@ class Recorder:
         self._names = tuple(names)
         self._header = content = _header(self._names)
         if self._file.exists() and last_step > 0:
-            names_there, records = _read(self._file)
-            if names_there != self._names:
-                raise RunFolderError(f"{self._file} is of another network: it holds {names_there}")
+            records = read_records(folder, self._names)
             kept = records[records["step"] <= last_step]
             content += b"".join(_sealed(self._header, record) for record in kept)
         with write_atomically(self._file) as file:
@@ -101,6 +100,15 @@ def read_histograms(folder: Path) -> dict[str, Histograms]:
     }
 
 
+def read_records(folder: Path, names: Sequence[str]) -> NDArray[Any]:
+    """Read the records of the arrays of these names; RunFolderError if there are others."""
+    names_there, records = _read(folder / HISTOGRAMS)
+    if names_there != tuple(names):
+        others = cut(str(names_there), 200)
+        raise RunFolderError(f"{folder / HISTOGRAMS} is of another network: it holds {others}")
+    return records
+
+
 def _record_type(names: Sequence[str]) -> np.dtype[Any]:
     histogram = np.dtype([("low", "<f4"), ("high", "<f4"), ("counts", "<u4", (BINS,))])
     group = np.dtype([(name, histogram) for name in names])
@@ -128,7 +136,7 @@ def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
     """Read the names and the whole records, and check them."""
     try:
         header, newline, body = file.read_bytes().partition(b"\n")
-        description = json.loads(header)
+        description = parse_json(header.decode())
         if description["format"] not in (FORMAT, OLD_FORMAT) or description["bins"] != BINS:
             raise ValueError("another format")
         names = tuple(map(str, description["names"]))
@@ -136,7 +144,7 @@ def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
     except OSError as error:
         raise RunFolderError(f"no histograms: {file}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{file} is damaged: {error}") from error
+        raise RunFolderError(f"{file} is damaged: {cut(str(error), 200)}") from error
     size, sealed = record_type.itemsize, description["format"] == FORMAT
     whole = size + (4 if sealed else 0)
     # What is shorter at the end was cut off by a crash, or is being written just now.
@@ -149,7 +157,7 @@ def _read(file: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
     return names, records
 
 
-def _plausible(records: NDArray[Any], names: Sequence[str]) -> NDArray[np.bool]:
+def _plausible(records: NDArray[Any], names: Sequence[str]) -> NDArray[np.bool_]:
     """Say of each record whether it can be one: all that the old format allows to check. (R,)"""
     right = np.diff(records["step"], prepend=0) > 0
     for kind in KINDS:

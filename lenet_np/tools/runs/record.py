@@ -22,7 +22,7 @@ from lenet_np.tools.runs.checkpoint import Checkpoint, save
 from lenet_np.tools.runs.folder import BEST, EVENTS, HISTOGRAMS, LAST, METRICS
 from lenet_np.tools.runs.histograms import Recorder
 from lenet_np.tools.runs.start import Run
-from lenet_np.tools.runs.table import COLUMNS, metrics_row, write_table
+from lenet_np.tools.runs.table import COLUMNS, checksum, metrics_row, write_table
 from lenet_np.tools.runs.tensorboard import TensorBoard, TensorBoardError
 
 SAVE_SECONDS = 30.0
@@ -88,9 +88,7 @@ class Record:
         accuracy = float(row["validation_accuracy"])
         if accuracy > self._best:
             self._best = accuracy
-            self._unwritten_best = Checkpoint(
-                state, self._run.settings, metrics.epoch, self._run.data.name
-            )
+            self._unwritten_best = self._checkpoint(state, 0.0, 0.0)
         measured = {name: float(value) for name, value in row.items()}
         self.event("epoch", **(measured | {"epoch": metrics.epoch}))
         if (board := self._tensorboard) is not None:
@@ -117,8 +115,7 @@ class Record:
                 save(run.folder / BEST, self._unwritten_best)
                 self._unwritten_best = None
             write_table(run.folder / METRICS, COLUMNS, run.rows)
-            progress = (len(run.rows), run.data.name, self._loss_sum, self._seconds())
-            save(run.folder / LAST, Checkpoint(state, run.settings, *progress))
+            save(run.folder / LAST, self._checkpoint(state, self._loss_sum, self._seconds()))
             self.saved_step = state.optimizer.step
 
         self._saved_at = time.monotonic()
@@ -138,6 +135,11 @@ class Record:
         if self._listener is not None:
             self._listener(line)
         self._attempt(EVENTS, lambda: append_line(self._run.folder / EVENTS, line))
+
+    def _checkpoint(self, state: State, loss_sum: float, seconds: float) -> Checkpoint:
+        run, rows = self._run, self._run.rows
+        progress = len(rows), run.data.name, loss_sum, seconds, checksum(rows)
+        return Checkpoint(state, run.settings, *progress)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._since

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,21 +22,24 @@ from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import cores
 from lenet_np.tools.cli.machine import blas, processor
 from lenet_np.tools.cli.screen import complain
-from lenet_np.tools.runs.checkpoint import Checkpoint, CheckpointError, load, save
+from lenet_np.tools.runs.checkpoint import Checkpoint, CheckpointError, check_same_run, load, save
 from lenet_np.tools.runs.folder import (
     BEST,
+    HISTOGRAMS,
     LAST,
     METRICS,
     SUMMARY,
     Config,
-    RunExistsError,
     RunFolderError,
+    differences,
     hashes,
     read_config,
+    refuse_files,
     remove_leftovers,
     same_data,
     write_config,
 )
+from lenet_np.tools.runs.histograms import read_records
 from lenet_np.tools.runs.history import read_rows
 from lenet_np.tools.runs.table import COLUMNS, Row, write_table
 
@@ -70,8 +73,7 @@ def start(
     another process has put a run there meanwhile; WriteError if it cannot hold the files, which is
     found now and not after the work.
     """
-    if (folder / LAST).exists():
-        raise RunExistsError(f"{folder} holds a run already ({LAST}): name another folder")
+    refuse_files(folder)
     remove_leftovers(folder)
     rest = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -109,22 +111,14 @@ def resume(
     if dataset not in (None, "auto", config.dataset, kind_of(config.dataset)):
         raise UsageError(f"--dataset: the run was started on {config.dataset}, got {dataset}")
     checkpoint = _load_last(folder, network)
-    started, saved = (
-        asdict(one.settings) | {"epochs": 0, "data set": one.dataset}
-        for one in (config, checkpoint)
-    )
-    if difference := _differences(started, saved):
-        raise RunFolderError(f"{folder / LAST} is of another run than config.json: {difference}")
-    # Those of later epochs are measured again.
-    rows = read_rows(folder)[: checkpoint.epoch]
-    if len(rows) < checkpoint.epoch:
-        raise RunFolderError(
-            f"{folder / METRICS} is damaged: it holds {len(rows)} epochs, "
-            f"{LAST} is of epoch {checkpoint.epoch}"
-        )
+    check_same_run(folder / LAST, checkpoint, config)
+    rows = read_rows(folder, checkpoint)[: checkpoint.epoch]  # later ones are measured again
+    if (folder / HISTOGRAMS).exists():
+        read_records(folder, list(checkpoint.state.parameters))
     notes = _check_best(folder, network, checkpoint.epoch)
     data = same_data(config, load_dataset(config.dataset, data_dir, complain))
-    if difference := _differences(_decisive(config.machine), _decisive(_machine())):
+    _check_step(folder / LAST, checkpoint, len(data.train))
+    if difference := differences(_decisive(config.machine), _decisive(_machine())):
         notes.append(f"not as at the start, so the last bits may differ: {difference}")
     if settings != config.settings:
         with suppress(OSError):
@@ -148,6 +142,8 @@ def _load_last(folder: Path, network: Sequential) -> Checkpoint:
     try:
         return load(folder / LAST, network)
     except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):
+            raise  # It may well be whole: nothing else should take its place.
         try:
             epoch = load(folder / BEST, network).epoch
         except CheckpointError:
@@ -155,6 +151,18 @@ def _load_last(folder: Path, network: Sequential) -> Checkpoint:
         raise CheckpointError(
             f"{error}. {BEST} is whole: to go on from epoch {epoch}, copy it to {LAST}"
         ) from None
+
+
+def _check_step(file: Path, checkpoint: Checkpoint, examples: int) -> None:
+    """Refuse a step that does not follow so many epochs."""
+    step, epoch = checkpoint.state.optimizer.step, checkpoint.epoch
+    try:
+        steps = checkpoint.settings.steps_per_epoch(examples)
+    except SettingError as error:
+        raise RunFolderError(f"{file} is damaged: {error}") from error
+    if step // steps != epoch:
+        where = f"step {step} is not in the epoch after {epoch} epochs of {steps} steps"
+        raise RunFolderError(f"{file} is damaged: {where}")
 
 
 def _check_best(folder: Path, network: Sequential, epochs: int) -> list[str]:
@@ -170,14 +178,6 @@ def _check_best(folder: Path, network: Sequential, epochs: int) -> list[str]:
     elif epochs:
         return [f"{BEST} is missing: the best of the epochs to come will take its place"]
     return []
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {before.get(name)} -> {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    )
 
 
 def _machine() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ COLUMNS = (
     *DIAGNOSTICS,
     "seconds",
 )
+OLD_COLUMNS = tuple(name for name in COLUMNS if name not in ANSWERS)  # of the first version
 Row = dict[str, str]
 
 
@@ -47,10 +49,17 @@ def read_table(file: Path) -> list[Row]:
 
 def write_table(file: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Write a table, whole or not at all."""
-    text = [",".join(columns)]
-    text += [",".join(row.get(column, "") for column in columns) for row in rows]
     with write_atomically(file) as out:
-        out.write(("\n".join(text) + "\n").encode())
+        out.write((",".join(columns) + "\n" + _text(columns, rows)).encode())
+
+
+def checksum(rows: Sequence[Row]) -> int:
+    """Compute the CRC-32 of rows of ``metrics.csv``."""
+    return zlib.crc32(_text(COLUMNS, rows).encode())
+
+
+def _text(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    return "".join(",".join(row.get(name, "") for name in columns) + "\n" for row in rows)
 
 
 def metrics_row(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import threading
 from collections import deque
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -15,8 +13,16 @@ from lenet_np.data import CLASSES, load_dataset
 from lenet_np.lenet import lenet5
 from lenet_np.settings import Settings
 from lenet_np.tools.cli.machine import keep_freed_memory
-from lenet_np.tools.cli.screen import complain
-from lenet_np.tools.runs.folder import LAST, SUMMARY, lock, read_config, write_json
+from lenet_np.tools.cli.screen import complain, cut
+from lenet_np.tools.runs.folder import (
+    LAST,
+    SUMMARY,
+    RunFolderError,
+    lock,
+    parse_json,
+    read_config,
+    write_json,
+)
 from lenet_np.tools.runs.history import read_rows
 from lenet_np.tools.runs.record import Record
 from lenet_np.tools.runs.start import resume, start
@@ -64,17 +70,25 @@ def run(settings: Settings, home: Path, dataset: str, data_dir: Path | None) -> 
 
 
 def study_rows(home: Path) -> list[Row]:
-    """Read what a run has measured, a row for each epoch with the columns `MEASURED`."""
+    """Read what a run has measured, a row for each epoch with the columns `MEASURED`.
+
+    RunFolderError if a file is damaged.
+    """
     rows = []
     for row in read_rows(home):
         dead = [str(k) for k in range(CLASSES) if float(row[f"answers_{k}"]) == 0]
         more = {"test_accuracy": "", "dead_classes": " ".join(dead)}
         rows.append({name: (row | more)[name] for name in MEASURED})
-    with suppress(FileNotFoundError):
-        summary = json.loads((home / SUMMARY).read_text(encoding="utf-8"))
-        for row in rows:
-            if row["epoch"] == str(summary["epochs"]):
-                row["test_accuracy"] = f"{summary['test_accuracy']:.6g}"
+    try:
+        summary = parse_json((home / SUMMARY).read_text(encoding="utf-8"))
+        epochs, accuracy = str(summary["epochs"]), f"{summary['test_accuracy']:.6g}"
+    except FileNotFoundError:
+        return rows
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{home / SUMMARY} is damaged: {cut(str(error), 200)}") from error
+    for row in rows:
+        if row["epoch"] == epochs:
+            row["test_accuracy"] = accuracy
     return rows
 
 
