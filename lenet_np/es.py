@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lenet_np.losses import Loss
+from lenet_np.losses import Loss, LossError
 from lenet_np.ops import Array
 
 
@@ -107,12 +107,12 @@ def perturb(logits: Array, noise: Array, sigma: float) -> Array:
 def check_losses(values: Any, shape: tuple[int, ...], logits: Array, axes: str) -> Array:
     """Check what a loss has given, and give it the dtype of the logits.
 
-    A wrong shape would be a wrong gradient in silence: ValueError.
+    A wrong shape would be a wrong gradient in silence: LossError, which is a ValueError.
     """
     is_array = isinstance(values, np.ndarray | np.generic)
     if not is_array or values.shape != shape or values.dtype.kind not in "biuf":
         found = f"shape {values.shape} in {values.dtype}" if is_array else type(values).__name__
-        raise ValueError(
+        raise LossError(
             f"the loss must give numbers of shape ({axes}) = {shape}, one for each sample and "
             f"example; it gave {found}"
         )

@@ -21,11 +21,11 @@ from lenet_np.data.minibatch import gather
 from lenet_np.es import Estimate
 from lenet_np.estimators import ESTIMATORS, WEIGHT_ESTIMATORS
 from lenet_np.layers import Sequential
-from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
+from lenet_np.losses import Loss, cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.routes import ROUTES, LossAndGradients, LossAtLogits, add_parts
 from lenet_np.seeds import generator
-from lenet_np.settings import Settings
+from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import default_threads, one_blas_thread
 from lenet_np.weights import (
     Minibatch,
@@ -49,10 +49,27 @@ class Part(NamedTuple):
     key: tuple[int, int]  # (step, part): noise in the weights is drawn from them
 
 
+def choose_loss(settings: Settings, own: Loss | None = None) -> Loss:
+    """Give the loss that the settings name, or one's own; SettingError if that is unclear."""
+    if own is None and settings.own_loss:
+        raise SettingError("loss", f"{settings.loss} is a function: pass it as loss=")
+    if own is not None and settings.loss == "cross-entropy":
+        raise SettingError("loss", "is cross-entropy, but a function was passed too")
+    return own or LOSSES[settings.loss]
+
+
 def loss_and_gradients(
-    network: Sequential, parameters: Parameters, part: Part, settings: Settings
+    network: Sequential,
+    parameters: Parameters,
+    part: Part,
+    settings: Settings,
+    own: Loss | None = None,
 ) -> LossAndGradients:
-    """Compute the loss of each example of a part, and the gradients of their sum."""
+    """Compute the loss of each example of a part, and the gradients of their sum.
+
+    A user's own loss takes the place of that in the settings.
+    """
+    loss = choose_loss(settings, own)
     images, labels = gather(part.examples, slice(None))
     if settings.perturb == "weights":
         estimator = WEIGHT_ESTIMATORS[settings.estimator]
@@ -71,25 +88,25 @@ def loss_and_gradients(
             labels,
             weight_noise,
             settings.sigma,
-            LOSSES[settings.loss],
+            loss,
             estimator.weighings[settings.objective],
         )
-    route = ROUTES[settings.route if settings.loss == "zero-one" else "taylor"]
+    route = ROUTES["taylor" if settings.loss == "cross-entropy" else settings.route]
     # An overflow is reported once, as a divergence, and not as NumPy's warnings.
     with np.errstate(over="ignore", invalid="ignore"):
-        return route(network, parameters, images, labels, loss_at_logits(settings, part.noise))
+        return route(
+            network, parameters, images, labels, loss_at_logits(settings, part.noise, loss)
+        )
 
 
-def loss_at_logits(settings: Settings, noise: Array | None) -> LossAtLogits:
-    """Give the loss that the settings name, with its gradient or an estimate of it."""
+def loss_at_logits(settings: Settings, noise: Array | None, loss: Loss) -> LossAtLogits:
+    """Give a loss with its gradient, or the estimate of it that the settings name."""
     if settings.loss == "cross-entropy":
         return lambda logits, labels: Estimate(
             cross_entropy(logits, labels), cross_entropy_gradient(logits, labels)
         )
     estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
-    return lambda logits, labels: estimate(
-        LOSSES[settings.loss], logits, labels, noise, settings.sigma
-    )
+    return lambda logits, labels: estimate(loss, logits, labels, noise, settings.sigma)
 
 
 class Workers(AbstractContextManager["Workers"]):
@@ -107,8 +124,10 @@ class Workers(AbstractContextManager["Workers"]):
         first_step: int,
         threads: int | None = None,
         executor: Executor | None = None,
+        loss: Loss | None = None,
     ) -> None:
-        self._network, self._settings = network, settings
+        choose_loss(settings, loss)  # Refuses what is unclear before any thread starts.
+        self._network, self._settings, self._loss = network, settings, loss
         self._prepare = partial(prepare, data, settings)
         self._plan = plan(len(data), first_step, settings)
         self._threads = ThreadPoolExecutor(default_threads() if threads is None else threads)
@@ -132,7 +151,9 @@ class Workers(AbstractContextManager["Workers"]):
             return self._by_networks(parameters, *parts)
         with one_blas_thread():
             work = [
-                self._submit(loss_and_gradients, self._network, parameters, part, self._settings)
+                self._submit(
+                    loss_and_gradients, self._network, parameters, part, self._settings, self._loss
+                )
                 for part in parts
             ]
             # Behind the parts in the queue: this is for threads that have nothing else to do.
@@ -149,7 +170,7 @@ class Workers(AbstractContextManager["Workers"]):
             parameters,
             partial(gather, part.examples, slice(None)),
             settings.sigma,
-            LOSSES[settings.loss],
+            choose_loss(settings, self._loss),
             (settings.seed, part.key[0]),
         )
         estimator = WEIGHT_ESTIMATORS[settings.estimator]
@@ -191,7 +212,7 @@ def prepare(
     smaller.
     """
     noise = None
-    at_logits = settings.loss == "zero-one" and settings.perturb == "logits"
+    at_logits = settings.loss != "cross-entropy" and settings.perturb == "logits"
     draw = ESTIMATORS[settings.estimator].draw if at_logits else None
     if draw is not None:
         rng = generator(settings.seed, "noise", step)
