@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
-from lenet_np.es import Estimate
+from lenet_np.es import BatchLoss, Estimate, perturb
 from lenet_np.estimators import ESTIMATORS, WEIGHT_ESTIMATORS
 from lenet_np.layers import Sequential
 from lenet_np.losses import Loss, cross_entropy, cross_entropy_gradient, zero_one_loss
@@ -28,10 +28,12 @@ from lenet_np.seeds import generator
 from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import default_threads, one_blas_thread
 from lenet_np.weights import (
+    LayerNoise,
     Minibatch,
     draw_rank_noise,
     estimate_by_full_noise,
     estimate_by_rank_noise,
+    forward_perturbed,
 )
 
 LOSSES = {"zero-one": zero_one_loss, "cross-entropy": cross_entropy}
@@ -55,6 +57,9 @@ def choose_loss(settings: Settings, own: Loss | None = None) -> Loss:
         raise SettingError("loss", f"{settings.loss} is a function: pass it as loss=")
     if own is not None and settings.loss == "cross-entropy":
         raise SettingError("loss", "is cross-entropy, but a function was passed too")
+    whole = isinstance(own, BatchLoss) and settings.perturb == "logits"
+    if whole and ESTIMATORS[settings.estimator].draw is None:
+        raise SettingError("estimator", f"{settings.estimator} is for the 0-1 loss alone")
     return own or LOSSES[settings.loss]
 
 
@@ -73,14 +78,7 @@ def loss_and_gradients(
     images, labels = gather(part.examples, slice(None))
     if settings.perturb == "weights":
         estimator = WEIGHT_ESTIMATORS[settings.estimator]
-        weight_noise = draw_rank_noise(
-            generator(settings.seed, "weight noise", *part.key),
-            parameters,
-            int(settings.rank),
-            settings.samples,
-            images.shape[-1],
-            estimator.mirrored,
-        )
+        weight_noise = _weight_noise(parameters, part, settings)
         return estimate_by_rank_noise(
             network,
             parameters,
@@ -97,6 +95,36 @@ def loss_and_gradients(
         return route(
             network, parameters, images, labels, loss_at_logits(settings, part.noise, loss)
         )
+
+
+def _weight_noise(parameters: Parameters, part: Part, settings: Settings) -> dict[str, LayerNoise]:
+    return draw_rank_noise(
+        generator(settings.seed, "weight noise", *part.key),
+        parameters,
+        int(settings.rank),
+        settings.samples,
+        len(part.examples),
+        WEIGHT_ESTIMATORS[settings.estimator].mirrored,
+    )
+
+
+def noisy_answers(
+    network: Sequential, parameters: Parameters, part: Part, settings: Settings
+) -> tuple[Array, Array]:
+    """Compute the logits of a part under its noise, (10, n, N), and give its labels (10, N)."""
+    images, labels = gather(part.examples, slice(None))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if settings.perturb == "weights":
+            noise = _weight_noise(parameters, part, settings)
+            return forward_perturbed(network, parameters, noise, images, settings.sigma), labels
+        assert part.noise is not None  # see `choose_loss`
+        logits, _ = network.forward(parameters, images)
+        return perturb(logits, part.noise, settings.sigma), labels
+
+
+def _known(values: Array, logits: Array, labels: Array) -> Array:
+    """Be the loss of a part whose values (n, 1) are known already."""
+    return np.broadcast_to(values, logits.shape[1:])
 
 
 def loss_at_logits(settings: Settings, noise: Array | None, loss: Loss) -> LossAtLogits:
@@ -150,15 +178,33 @@ class Workers(AbstractContextManager["Workers"]):
         if self._settings.perturb == "weights" and self._settings.rank == "full":
             return self._by_networks(parameters, *parts)
         with one_blas_thread():
-            work = [
-                self._submit(
-                    loss_and_gradients, self._network, parameters, part, self._settings, self._loss
-                )
-                for part in parts
-            ]
+            if isinstance(self._loss, BatchLoss):
+                return self._in_two_phases(self._loss, parameters, parts)
+            work = self._submit_parts(loss_and_gradients, parameters, parts, self._loss)
             # Behind the parts in the queue: this is for threads that have nothing else to do.
             self._prepare_one_more()
             return add_parts([part.result() for part in work])
+
+    def _submit_parts(
+        self, work: Callable[..., Any], parameters: Parameters, parts: list[Part], *more: Any
+    ) -> list[Future[Any]]:
+        given = self._network, parameters
+        return [self._submit(work, *given, part, self._settings, *more) for part in parts]
+
+    def _in_two_phases(
+        self, loss: BatchLoss, parameters: Parameters, parts: list[Part]
+    ) -> LossAndGradients:
+        """Let all parts answer, look at the whole minibatch, and let each part learn from that.
+
+        The gradient is that of N F: a sum over the images, as for every other loss.
+        """
+        answers = [part.result() for part in self._submit_parts(noisy_answers, parameters, parts)]
+        logits, labels = (np.concatenate(each, axis=-1) for each in zip(*answers, strict=True))
+        values = loss(logits, labels[:, np.newaxis])[:, :1]
+        work = self._submit_parts(loss_and_gradients, parameters, parts, partial(_known, values))
+        self._prepare_one_more()
+        losses, gradients = add_parts([part.result() for part in work])
+        return LossAndGradients(losses, {k: len(losses) * v for k, v in gradients.items()})
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         return self._executor.submit(_on_one_blas_thread, work, *arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import re
@@ -12,14 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_docs import DOCS, blocks
+from test_weights import limit, z_scores
 from tiny import command, tiny_dataset
 
 import lenet_np.data
+from lenet_np import workers
 from lenet_np.diagnostics import diagnose
+from lenet_np.es import BatchLoss, estimate_weighed, sample_noise
+from lenet_np.estimators import leave_one_out, plain
 from lenet_np.lenet import lenet5
 from lenet_np.loop import initial_state, train
 from lenet_np.losses import zero_one_loss
 from lenet_np.settings import SettingError, Settings, resolve
+from lenet_np.smoothed import smoothed_zero_one
+from lenet_np.threads import one_blas_thread
 from lenet_np.tools.commands import train as command_module
 from lenet_np.tools.commands.evaluate import main as evaluate
 from lenet_np.tools.commands.plot import main as plot
@@ -77,6 +84,13 @@ def relative(logits, labels):
     losses = costs(logits, labels)
     return losses - losses.mean()
 
+def accuracy_of_batch(logits, labels):
+    return error(logits, labels).mean(axis=1, keepdims=True)
+
+def half_whole(logits, labels):
+    losses = accuracy_of_batch(logits, labels)
+    return losses - losses.mean()
+
 def later(logits, labels):
     if logits.shape[-1] == 40:
         raise KeyError("forty")
@@ -102,19 +116,20 @@ def one_line(capsys):
 
 # --- a wrong loss of each kind ------------------------------------------------------------------
 
-SHAPE = r"must give numbers of shape \(n, N\) = \(200, 10\).* it gave "
+SHAPE = r"must give numbers of shape \(n, 1\), .* or \(n, N\) = \(200, 10\), one .* it gave "
 WRONG = {
     "mean": SHAPE + r"shape \(10,\) in float64",
     "for_each_class": SHAPE + r"shape \(10, 200, 10\) in float32",
     "text": SHAPE + r"shape \(200, 10\) in <U",
     "table": SHAPE + "list",
     "nothing": SHAPE + "NoneType",
-    "nan": r"it gave nan for finite logits; expected are finite numbers of shape \(n, N\)",
+    "nan": r"it gave nan for finite logits; expected are finite numbers",
     "broken": r"it raised KeyError: 'key' \(line \d+ of mine.py\)",
     "changing": "it gave .* and then .* for the same logits; expected is a function of",
     "careless": "it raised ValueError: output array is read-only",
     "squeezed": r"must give numbers of shape \(n, N\) = \(1, 9\).* it gave shape \(9,\)",
-    "relative": "other losses for the same examples among fewer others; expected is one loss",
+    "relative": "other losses for the same samples and examples among fewer others; expected is",
+    "half_whole": "other losses for the same samples and examples among fewer others",
     "missing": "mine.py has no function missing",
     "COSTS": "mine.py has no function COSTS",
 }
@@ -211,15 +226,17 @@ def test_ones_own_copy_of_the_0_1_loss_gives_its_bits(place, file):
     given = {"objective": "error"} | PLACES[place]
     expected = last_state(given)
     loss = load_loss(f"{file}:error")
-    try_loss(loss, resolve(given | {"loss": loss.name}))
+    assert try_loss(loss, resolve(given | {"loss": loss.name})) is loss
     assert_same_bits(last_state(given | {"loss": loss.name}, loss=loss), expected)
     assert_same_bits(last_state(given, loss=zero_one_loss), expected)
 
 
+@pytest.mark.parametrize("name", ["costs", "accuracy_of_batch"])
 @pytest.mark.parametrize("place", ["logits", "weights", "whole networks"])
-def test_processes_without_the_file_give_the_bits_of_threads(place, file):
-    given = PLACES[place] | {"loss": f"{file}:costs", "objective": "error"}
-    loss = load_loss(f"{file}:costs")
+def test_processes_without_the_file_give_the_bits_of_threads(place, name, file):
+    given = PLACES[place] | {"loss": f"{file}:{name}", "objective": "error"}
+    loss = try_loss(load_loss(f"{file}:{name}"), resolve(given))
+    assert isinstance(loss, BatchLoss) == (name != "costs")
     expected = last_state(given, loss=loss, threads=1)
     file.unlink()
     with executor(2, None) as pool:
@@ -297,6 +314,151 @@ def test_the_exact_gradient_of_ones_own_loss_is_not_known():
 
 def test_defaults_suit_a_loss_that_need_not_count():
     assert resolve({"perturb": "weights", "loss": "mine.py:costs"}).objective == "error"
+
+
+# --- losses of a whole minibatch ----------------------------------------------------------------
+
+
+def macro_f1(logits, labels):
+    """Lose one less the mean F1 of the classes: (n, 1)."""
+    answers, truth = (np.eye(len(a))[a.argmax(axis=0)] for a in (logits, labels))  # (n, N, K)
+    right, all_of_class = (answers * truth).sum(axis=1), (answers + truth).sum(axis=1)
+    return 1 - (2 * right / np.maximum(all_of_class, 1)).mean(axis=1, keepdims=True)
+
+
+def squared_sum(logits, labels):
+    """Square the sum of all images' logits of their labels: not a sum over images."""
+    return np.square((logits * labels).sum(axis=(0, 2)))[:, np.newaxis]
+
+
+def exact_gradient(loss, logits, labels, sigma):
+    """Differentiate E[F]: of a square by hand, of a score by going through all answers."""
+    classes, batch = logits.shape
+    if loss is squared_sum:
+        return 2 * (logits * labels).sum() * labels
+    every = np.eye(classes)[:, :, np.newaxis].repeat(batch, axis=2)
+    single = [smoothed_zero_one(logits, label, sigma) for label in every.swapaxes(0, 1)]
+    share = np.stack([1 - one.loss for one in single])  # [answer, image]
+    slope = np.stack([-one.gradient for one in single])  # [answer, class, image]
+    total, images = np.zeros_like(logits), np.arange(batch)
+    for answers in itertools.product(range(classes), repeat=batch):
+        (value,) = loss(np.eye(classes)[:, [answers]], labels[:, np.newaxis]).ravel()
+        p = share[list(answers), images]
+        others = np.array([np.delete(p, i).prod() for i in images])
+        total += value * others * slope[list(answers), :, images].T
+    return total
+
+
+def batch_scores(loss, weigh, replicates=20_000, samples=4, sigma=1.5):
+    """Estimate many times, and give the z of each entry against the exact gradient."""
+    rng = np.random.default_rng(31)
+    logits, labels = rng.standard_normal((3, 4)) * 2, np.eye(3)[:, [0, 1, 2, 2]]
+    found = []
+    for _ in range(replicates):
+        noise = sample_noise(rng, 3, samples, 4, np.float64)
+        estimate = estimate_weighed(weigh, BatchLoss(loss), logits, labels, noise, sigma)
+        found.append(estimate.gradient)
+    return z_scores(np.stack(found), exact_gradient(loss, logits, labels, sigma)), np.var(found, 0)
+
+
+@pytest.mark.parametrize("weigh", [plain, leave_one_out])
+@pytest.mark.parametrize("loss", [squared_sum, macro_f1])
+def test_the_estimate_of_a_loss_of_a_batch_is_unbiased(loss, weigh):
+    """With one false alarm in a million for each case, and a fixed seed."""
+    scores, _ = batch_scores(loss, weigh)
+    assert np.abs(scores).max() < limit(scores.size)
+
+
+def test_the_z_test_catches_values_of_another_sample():
+    """Noise that is weighed by another sample's value teaches nothing."""
+
+    def shifted(logits, labels):
+        return np.roll(macro_f1(logits, labels), 1, axis=0)
+
+    truth = exact_gradient(macro_f1, np.eye(3, 4), np.eye(3)[:, [0, 1, 2, 2]], 1.5)
+    assert np.abs(truth).max() > 0.01
+    rng, found = np.random.default_rng(31), []
+    for _ in range(20_000):
+        noise = sample_noise(rng, 3, 4, 4, np.float64)
+        given = np.eye(3, 4), np.eye(3)[:, [0, 1, 2, 2]], noise, 1.5
+        found.append(estimate_weighed(plain, BatchLoss(shifted), *given).gradient)
+    scores = z_scores(np.stack(found), truth)
+    assert np.abs(scores).max() > limit(scores.size)
+
+
+def test_a_loss_of_a_batch_needs_a_baseline():
+    _, without = batch_scores(macro_f1, plain, 2000)
+    _, centred = batch_scores(macro_f1, leave_one_out, 2000)
+    assert without.sum() > 2 * centred.sum()
+
+
+def first_gradients(given, loss, monkeypatch, size):
+    monkeypatch.setattr(workers, "PART_SIZE", size)
+    monkeypatch.setattr(workers, "READINGS", size * 4)
+    settings = resolve({"epochs": 1, "batch_size": 150, "samples": 4, "objective": "error"} | given)
+    steps = train(lenet5(), tiny_dataset().train, settings, loss=loss)
+    _, metrics = next(steps)
+    steps.close()
+    return metrics
+
+
+def test_two_phases_are_one_where_the_noise_is_the_same(monkeypatch):
+    """At the logits the noise does not depend on the parts; of whole networks neither."""
+    for given in ({"estimator": "leave-one-out"}, PLACES["whole networks"]):
+        loss = BatchLoss(macro_f1)
+        parts = first_gradients(given, loss, monkeypatch, 64)
+        whole = first_gradients(given, loss, monkeypatch, 150)
+        assert parts.loss == pytest.approx(whole.loss)
+        for name, value in whole.gradients.items():
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(parts.gradients[name], value, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("place", ["logits", "weights", "whole networks"])
+def test_the_mean_error_of_a_batch_has_the_gradient_of_a_loss_of_a_batch(place, monkeypatch):
+    """One image in a minibatch: it is a batch, and both losses are the same."""
+
+    def mean_error(logits, labels):
+        return zero_one_loss(logits, labels).mean(axis=1, keepdims=True)
+
+    given = PLACES[place] | {"batch_size": 1, "objective": "error"}
+    ours = first_gradients(given, BatchLoss(mean_error), monkeypatch, 64)
+    theirs = first_gradients(given, zero_one_loss, monkeypatch, 64)
+    for name, value in theirs.gradients.items():
+        np.testing.assert_allclose(ours.gradients[name], value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["logits", "weights"])
+def test_parts_of_a_batch_learn_from_one_value(place, monkeypatch):
+    """The estimate by hand: all answers of a minibatch, one value, each part's noise by it."""
+    given = PLACES[place] | {"batch_size": 150, "samples": 4, "objective": "error"}
+    found = first_gradients(given, BatchLoss(macro_f1), monkeypatch, 64)
+    settings = resolve({"epochs": 1} | given)
+    network, data = lenet5(), tiny_dataset().train
+    parameters = initial_state(network, settings).parameters
+    (_, indices) = next(workers.plan(len(data), 0, settings))
+    parts = workers.prepare(data, settings, 0, indices)
+    assert len(parts) > 1
+    total = {name: np.zeros_like(value) for name, value in parameters.items()}
+    with one_blas_thread():
+        answers = [workers.noisy_answers(network, parameters, part, settings) for part in parts]
+        logits, labels = (np.concatenate(each, axis=-1) for each in zip(*answers, strict=True))
+        values = macro_f1(logits, labels[:, np.newaxis]).astype(np.float32)
+
+        def same(logits, labels):
+            return values.repeat(logits.shape[-1], axis=1)
+
+        for part in parts:
+            taught = workers.loss_and_gradients(network, parameters, part, settings, same)
+            total = {name: total[name] + taught.gradients[name] for name in total}
+    assert found.loss == pytest.approx(values.mean(), rel=1e-5)
+    for name, value in total.items():
+        np.testing.assert_array_equal(found.gradients[name], 150 * value)
+
+
+def test_exact_is_refused_for_a_loss_of_a_batch():
+    with pytest.raises(SettingError, match="exact is for the 0-1 loss alone"):
+        last_state({"estimator": "exact"}, loss=BatchLoss(macro_f1))
 
 
 # --- the run's folder ---------------------------------------------------------------------------
@@ -391,7 +553,7 @@ def test_the_default_folder_is_named_after_the_function(file, monkeypatch):
 # --- the page -----------------------------------------------------------------------------------
 
 PAGE = DOCS / "your-loss.md"
-EXAMPLES = ("top_two", "costs", "distance", "abstain")
+EXAMPLES = ("top_two", "costs", "distance", "abstain", "macro_f1")
 
 
 @pytest.fixture

@@ -86,17 +86,17 @@ def _run(arguments: Arguments, words: list[str]) -> int:
         with lock(folder):
             run = resume(folder, network, arguments.given, arguments.dataset, arguments.data_dir)
             return _train(run, network, arguments)
-    settings, loss = resolve(arguments.given), None
+    settings, own, loss = resolve(arguments.given), None, None
     if settings.own_loss:
-        loss = load_loss(settings.loss)
-        try_loss(loss, settings)
+        own = load_loss(settings.loss)
+        loss = try_loss(own, settings)
     data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
     settings.steps_per_epoch(len(data.train))  # Refuses a minibatch that is larger than all.
     folder = create(arguments.out, data.name, settings)
     with lock(folder):
         command = ["python", "-m", "lenet_np.train", *words]
-        run = start(folder, data, settings, network, command, loss)
-        return _train(run, network, arguments)
+        run = start(folder, data, settings, network, command, own.sha256() if own else None)
+        return _train(run._replace(loss=loss), network, arguments)
 
 
 def _train(run: Run, network: Sequential, arguments: Arguments) -> int:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from lenet_np.data import CLASSES
-from lenet_np.es import check_losses, sample_noise
+from lenet_np.es import BatchLoss, check_losses, sample_noise
 from lenet_np.estimators import ESTIMATORS, WEIGHT_ESTIMATORS
-from lenet_np.losses import LossError
+from lenet_np.losses import Loss, LossError
 from lenet_np.ops import Array
 from lenet_np.settings import SettingError, Settings
 from lenet_np.workers import loss_at_logits
@@ -95,39 +95,48 @@ def load_loss(name: str) -> OwnLoss:
     return loss
 
 
-def try_loss(loss: OwnLoss, settings: Settings) -> None:
-    """Try a loss on a small batch, with the run's estimator; SettingError if it will not do."""
+def try_loss(loss: OwnLoss, settings: Settings) -> Loss:
+    """Try a loss on a small batch, with the run's estimator; SettingError if it will not do.
+
+    A loss of a whole minibatch comes back as such: it is recognised by its shape, (n, 1).
+    """
     try:
-        _check(loss, settings)
+        return _check(loss, settings)
     except ValueError as error:
         raise SettingError("loss", f"{loss.name}: {error}") from error
 
 
-def _check(loss: OwnLoss, settings: Settings) -> None:
+def _check(loss: Loss, settings: Settings) -> Loss:
     rng = np.random.default_rng(0)
     samples, batch = 200, CLASSES
     labels = np.eye(CLASSES, dtype=np.float32)[:, np.newaxis]
     logits = 4 * sample_noise(rng, CLASSES, samples, batch)
     for array in (logits, labels):
         array.flags.writeable = False  # They belong to the caller, who may use them again.
-    values = check_losses(loss(logits, labels), (samples, batch), logits, "n, N")
-    expected = f"expected are finite numbers of shape (n, N) = {values.shape}"
+    given: Any = loss(logits, labels)
+    whole = getattr(given, "shape", None) == (samples, 1)
+    if whole:
+        loss = BatchLoss(loss)
+        given = loss(logits, labels)
+    axes = "n, 1), of a whole minibatch, or (n, N"
+    values = check_losses(given, (samples, batch), logits, axes)
     if not np.isfinite(values).all():
         bad = values[~np.isfinite(values)][0]
-        raise LossError(f"it gave {bad} for finite logits; {expected}")
-    again = check_losses(loss(logits, labels), values.shape, logits, "n, N")
+        raise LossError(f"it gave {bad} for finite logits; expected are finite numbers")
+    again = check_losses(loss(logits, labels), values.shape, logits, axes)
     if not np.array_equal(again, values):
         changed = again != values
         raise LossError(
             f"it gave {values[changed][0]:g} and then {again[changed][0]:g} for the same logits; "
             f"expected is a function of logits and labels alone"
         )
-    one = loss(logits[:, :1, 1:], labels[..., 1:])
-    part = check_losses(one, (1, batch - 1), logits, "n, N")
-    if not np.allclose(part, values[:1, 1:], rtol=1e-3):
+    first = 0 if whole else 1  # A loss of each example must not change with the others.
+    part = loss(logits[:, :1, first:], labels[..., first:])
+    part = check_losses(part, (1, batch - first), logits, "n, N")
+    if not np.allclose(part, values[:1, first:], rtol=1e-3):
         raise LossError(
-            "it gave other losses for the same examples among fewer others; expected is one loss "
-            "for each sample and example, whatever else is in the batch"
+            "it gave other losses for the same samples and examples among fewer others; expected "
+            "is one loss for each, whatever else is in the batch"
         )
     if settings.perturb == "weights":
         WEIGHT_ESTIMATORS[settings.estimator].weighings[settings.objective](values)
@@ -135,3 +144,4 @@ def _check(loss: OwnLoss, settings: Settings) -> None:
         draw = ESTIMATORS[settings.estimator].draw
         noise = None if draw is None else draw(rng, CLASSES, settings.samples, batch, np.float32)
         loss_at_logits(settings, noise, loss)(logits[:, 0], labels[:, 0])
+    return loss

@@ -18,6 +18,7 @@ from lenet_np.data import Dataset, load_dataset
 from lenet_np.data.others import kind_of
 from lenet_np.layers import Sequential
 from lenet_np.loop import initial_state
+from lenet_np.losses import Loss
 from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import cores
 from lenet_np.tools.cli.machine import blas, processor
@@ -38,7 +39,7 @@ from lenet_np.tools.runs.folder import (
     write_config,
 )
 from lenet_np.tools.runs.history import read_rows
-from lenet_np.tools.runs.loss import OwnLoss, load_loss, try_loss
+from lenet_np.tools.runs.loss import load_loss, try_loss
 from lenet_np.tools.runs.table import COLUMNS, Row, write_table
 
 
@@ -55,7 +56,7 @@ class Run(NamedTuple):
     checkpoint: Checkpoint  # where it has come to
     rows: list[Row]  # of the completed epochs
     notes: list[str]  # what the user should know before it goes on
-    loss: OwnLoss | None = None  # the user's own
+    loss: Loss | None = None  # the user's own
 
     @property
     def all_steps(self) -> int:
@@ -69,7 +70,7 @@ def start(
     settings: Settings,
     network: Sequential,
     words: list[str],
-    loss: OwnLoss | None = None,
+    loss_sha256: str | None = None,
 ) -> Run:
     """Begin a new run with a command line, and leave in its folder what it was started with.
 
@@ -85,13 +86,13 @@ def start(
         "command": words,
         "commit": _commit(),
     }
-    if loss is not None:
-        rest["loss_sha256"] = loss.sha256()
+    if loss_sha256 is not None:
+        rest["loss_sha256"] = loss_sha256
     write_config(folder, Config(settings, data.name, hashes(data), _machine(), rest))
     write_table(folder / METRICS, COLUMNS, [])
     checkpoint = Checkpoint(initial_state(network, settings), settings, 0, data.name)
     save(folder / LAST, checkpoint)
-    return Run(folder, settings, data, checkpoint, [], [], loss)
+    return Run(folder, settings, data, checkpoint, [], [])
 
 
 def resume(
@@ -155,13 +156,13 @@ def _same_epochs(before: Settings, given: dict[str, Any]) -> Any:
     return given.get("epochs", before.epochs)
 
 
-def _same_loss(config: Config, given: dict[str, Any]) -> OwnLoss | None:
+def _same_loss(config: Config, given: dict[str, Any]) -> Loss | None:
     """Load the user's own loss of a run again, from another place if one is given."""
     before, name = config.settings.loss, given.get("loss", config.settings.loss)
     if not config.settings.own_loss or ":" not in name:
         return None
     try:
-        loss = load_loss(name)
+        own = load_loss(name)
     except SettingError as error:
         raise UsageError(
             f"--loss: the run was started with {before}, which it needs to go on: {error.reason}; "
@@ -169,12 +170,11 @@ def _same_loss(config: Config, given: dict[str, Any]) -> OwnLoss | None:
         ) from error
     then, now = (
         {"function": one.rpartition(":")[2], "SHA-256 of the file": sha256}
-        for one, sha256 in ((before, config.rest.get("loss_sha256")), (name, loss.sha256()))
+        for one, sha256 in ((before, config.rest.get("loss_sha256")), (name, own.sha256()))
     )
     if difference := _differences(then, now):
         raise UsageError(f"--loss: {name} is not what the run was started with: {difference}")
-    try_loss(loss, config.settings)
-    return loss
+    return try_loss(own, config.settings)
 
 
 def _load_last(folder: Path, network: Sequential) -> Checkpoint:
