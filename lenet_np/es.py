@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lenet_np.losses import Loss
+from lenet_np.losses import Loss, LossError
 from lenet_np.ops import Array
 
 
@@ -107,17 +108,35 @@ def perturb(logits: Array, noise: Array, sigma: float) -> Array:
 def check_losses(values: Any, shape: tuple[int, ...], logits: Array, axes: str) -> Array:
     """Check what a loss has given, and give it the dtype of the logits.
 
-    A wrong shape would be a wrong gradient in silence: ValueError.
+    A wrong shape would be a wrong gradient in silence: LossError, which is a ValueError.
     """
     is_array = isinstance(values, np.ndarray | np.generic)
     if not is_array or values.shape != shape or values.dtype.kind not in "biuf":
         found = f"shape {values.shape} in {values.dtype}" if is_array else type(values).__name__
-        raise ValueError(
-            f"the loss must give numbers of shape ({axes}) = {shape}, one for each sample and "
-            f"example; it gave {found}"
+        raise LossError(
+            f"the loss must give numbers of shape ({axes}) = {shape}, one for each sample"
+            f"{' and example' if 'N' in axes else ''}; it gave {found}"
         )
     losses: Array = values.astype(logits.dtype, copy=False)
     return losses
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """A loss of a whole minibatch, such as an F-measure: every image of it has the same.
+
+    F_s = F(l_1 + sigma eps_s1, ..., l_N + sigma eps_sN),   dJ/dl_i = E[F_s eps_si] / sigma
+
+    The function is one of the same logits and labels as any `Loss`, and gives (n, 1).
+    """
+
+    function: Loss
+
+    def __call__(self, logits: Array, labels: Array) -> Array:
+        """Give the value of each sample to all images: (n, N)."""
+        values = self.function(logits, labels)
+        checked = check_losses(values, (logits.shape[1], 1), logits, "n, 1")
+        return np.broadcast_to(checked, logits.shape[1:])
 
 
 def nan_where_not_finite(logits: Array, values: Array) -> Array:

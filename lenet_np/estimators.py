@@ -30,7 +30,7 @@ from lenet_np.es import (
     perturb,
     sample_noise,
 )
-from lenet_np.losses import Loss, predict, zero_one_loss
+from lenet_np.losses import Loss, LossError, predict, zero_one_loss
 from lenet_np.ops import Array
 
 #: Draws noise (K, n, N): (rng, classes, samples, batch, dtype), as `es.sample_noise` does.
@@ -160,11 +160,11 @@ def log_success(values: Array) -> Weights:
     Without the first mean it is unbiased for the gradient of -log P truncated after n terms of
     its series, sum_{k=1..n} (1 - P)^k / k. The first mean takes away the noise where nearly all
     succeed; left out where none does, it costs one term of the series: n - 1 are left. It equals
-    `leave_one_out` divided by the share of successes, times (n - 1)/n. ValueError if F takes other
+    `leave_one_out` divided by the share of successes, times (n - 1)/n. LossError if F takes other
     values than 0 and 1. Source: Maximum Likelihood Reinforcement Learning (arXiv 2602.02710).
     """
     if not np.isin(values[np.isfinite(values)], (0, 1)).all():
-        raise ValueError(
+        raise LossError(
             "log-success counts successes: the loss must be 0 or 1 for every sample, "
             "as the 0-1 loss is"
         )

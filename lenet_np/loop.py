@@ -10,6 +10,7 @@ import numpy as np
 
 from lenet_np.data import Split
 from lenet_np.layers import Sequential
+from lenet_np.losses import Loss
 from lenet_np.ops import Parameters
 from lenet_np.optim import Adam, AdamState
 from lenet_np.seeds import generator
@@ -51,6 +52,7 @@ def train(
     state: State | None = None,
     threads: int | None = None,
     executor: Executor | None = None,
+    loss: Loss | None = None,
 ) -> Generator[tuple[State, StepMetrics], None, None]:
     """Train step by step, yielding after each: the caller prints, evaluates, saves and stops.
 
@@ -58,19 +60,21 @@ def train(
     on from a saved state takes the very steps it would have taken without the pause. The results
     do not depend on the number of threads, by default one for each core, nor on an executor that
     does the work in their place: processes, or a cluster. The threads end with the generator:
-    close() it to stop early. SettingError if the batch size is more than the data; DivergedError
-    if the loss or a parameter is no longer finite.
+    close() it to stop early. A loss of your own takes the place of the 0-1 loss; for an executor
+    it must be a function that can be pickled. SettingError if the batch size is more than the data;
+    LossError if such a loss gives what is none; DivergedError if the loss or a parameter is no
+    longer finite.
     """
     optimizer = Adam(settings.learning_rate)
     state = state or initial_state(network, settings)
     steps_per_epoch, first = settings.steps_per_epoch(len(data)), state.optimizer.step
-    with Workers(network, data, settings, first, threads, executor) as workers:
+    with Workers(network, data, settings, first, threads, executor, loss) as workers:
         for step, parts in workers.minibatches():
-            loss, gradients = workers.loss_and_gradients(state.parameters, parts)
+            losses, gradients = workers.loss_and_gradients(state.parameters, parts)
             state = State(*optimizer.update(state.parameters, gradients, state.optimizer))
             epoch, step_of_epoch = divmod(step, steps_per_epoch)
             metrics = StepMetrics(
-                epoch + 1, step_of_epoch + 1, steps_per_epoch, float(loss.mean()), gradients
+                epoch + 1, step_of_epoch + 1, steps_per_epoch, float(losses.mean()), gradients
             )
             _check_finite(state, metrics)
             yield state, metrics

@@ -18,6 +18,10 @@ from lenet_np.ops import Array
 Loss = Callable[[Array, Array], Array]
 
 
+class LossError(ValueError):
+    """A loss did not give what it must; the message says what is expected, and what it gave."""
+
+
 def predict(logits: Array) -> NDArray[np.uint8]:
     """Name the class of the largest logit: argmax over the first axis, the first one on ties.
 

@@ -46,14 +46,14 @@ class SettingError(ValueError):
 class Settings:
     """The settings of a run; the defaults are the notebook's. SettingError if one makes no sense.
 
-    With noise at the logits, all from ``samples`` to ``objective`` concern the zero-one loss alone;
-    noise in the weights serves either loss.
+    With noise at the logits, all from ``samples`` to ``objective`` concern the zero-one loss and a
+    user's own; noise in the weights serves every loss.
     """
 
     epochs: int = 50
     batch_size: int = 128  # images in a minibatch; the last of an epoch may be smaller
     learning_rate: float = 5 / 55_000  # Adam's
-    loss: str = "zero-one"  # or "cross-entropy"
+    loss: str = "zero-one"  # or "cross-entropy", or a user's own, "FILE.py:FUNCTION"
     samples: int = 200  # n, of the noise for each image
     sigma: float = 4.0  # standard deviation of the noise, in units of the logits
     route: str = "taylor"  # how the estimate enters the network: a key of `routes.ROUTES`
@@ -82,6 +82,11 @@ class Settings:
         settings._check_each()
         return settings
 
+    @property
+    def own_loss(self) -> bool:
+        """Whether the loss is a user's function, which is known by its name alone here."""
+        return ":" in self.loss
+
     def steps_per_epoch(self, examples: int) -> int:
         """Count the minibatches of an epoch; SettingError if one has more than all examples."""
         if self.batch_size > examples:
@@ -104,8 +109,11 @@ class Settings:
                 raise SettingError(name, f"takes {kind} from {bounds}, got {value!r}")
             object.__setattr__(self, name, number)  # NumPy's numbers become Python's
         for name, known in CHOICES.items():
-            if getattr(self, name) not in list(known):
-                raise SettingError(name, f"is one of {tuple(known)}, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            own = name == "loss" and isinstance(value, str)
+            if value not in list(known) and not (own and self.own_loss):
+                more = ", or FILE.py:FUNCTION" if own else ""
+                raise SettingError(name, f"is one of {tuple(known)}{more}, got {value!r}")
 
     def _check_pairs(self) -> None:
         try:
@@ -146,7 +154,7 @@ class Settings:
         if self.objective not in estimator.weighings:
             raise SettingError("objective", f"ranks know no {self.objective}: takes error")
         if self.objective == "log-success":
-            if self.loss != "zero-one":
+            if self.loss == "cross-entropy":
                 raise SettingError("objective", "log-success counts successes: needs loss zero-one")
             require(
                 ("log-success compares samples: takes at least two", lambda n: n >= 2), self.samples
@@ -169,6 +177,6 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     if given.get("perturb") != "weights":
         return Settings(**given)
     defaults: dict[str, Any] = dict(WEIGHT_DEFAULTS)
-    if given.get("loss") == "cross-entropy" or given.get("estimator") == "ranks":
+    if given.get("loss", Settings.loss) != Settings.loss or given.get("estimator") == "ranks":
         defaults["objective"] = "error"
     return Settings(**defaults | dict(given))

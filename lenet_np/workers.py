@@ -18,20 +18,22 @@ from numpy.typing import NDArray
 
 from lenet_np.data import CLASSES, Split
 from lenet_np.data.minibatch import gather
-from lenet_np.es import Estimate
+from lenet_np.es import BatchLoss, Estimate, perturb
 from lenet_np.estimators import ESTIMATORS, WEIGHT_ESTIMATORS
 from lenet_np.layers import Sequential
-from lenet_np.losses import cross_entropy, cross_entropy_gradient, zero_one_loss
+from lenet_np.losses import Loss, cross_entropy, cross_entropy_gradient, zero_one_loss
 from lenet_np.ops import Array, Parameters
 from lenet_np.routes import ROUTES, LossAndGradients, LossAtLogits, add_parts
 from lenet_np.seeds import generator
-from lenet_np.settings import Settings
+from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import default_threads, one_blas_thread
 from lenet_np.weights import (
+    LayerNoise,
     Minibatch,
     draw_rank_noise,
     estimate_by_full_noise,
     estimate_by_rank_noise,
+    forward_perturbed,
 )
 
 LOSSES = {"zero-one": zero_one_loss, "cross-entropy": cross_entropy}
@@ -49,21 +51,34 @@ class Part(NamedTuple):
     key: tuple[int, int]  # (step, part): noise in the weights is drawn from them
 
 
+def choose_loss(settings: Settings, own: Loss | None = None) -> Loss:
+    """Give the loss that the settings name, or one's own; SettingError if that is unclear."""
+    if own is None and settings.own_loss:
+        raise SettingError("loss", f"{settings.loss} is a function: pass it as loss=")
+    if own is not None and settings.loss == "cross-entropy":
+        raise SettingError("loss", "is cross-entropy, but a function was passed too")
+    whole = isinstance(own, BatchLoss) and settings.perturb == "logits"
+    if whole and ESTIMATORS[settings.estimator].draw is None:
+        raise SettingError("estimator", f"{settings.estimator} is for the 0-1 loss alone")
+    return own or LOSSES[settings.loss]
+
+
 def loss_and_gradients(
-    network: Sequential, parameters: Parameters, part: Part, settings: Settings
+    network: Sequential,
+    parameters: Parameters,
+    part: Part,
+    settings: Settings,
+    own: Loss | None = None,
 ) -> LossAndGradients:
-    """Compute the loss of each example of a part, and the gradients of their sum."""
+    """Compute the loss of each example of a part, and the gradients of their sum.
+
+    A user's own loss takes the place of that in the settings.
+    """
+    loss = choose_loss(settings, own)
     images, labels = gather(part.examples, slice(None))
     if settings.perturb == "weights":
         estimator = WEIGHT_ESTIMATORS[settings.estimator]
-        weight_noise = draw_rank_noise(
-            generator(settings.seed, "weight noise", *part.key),
-            parameters,
-            int(settings.rank),
-            settings.samples,
-            images.shape[-1],
-            estimator.mirrored,
-        )
+        weight_noise = _weight_noise(parameters, part, settings)
         return estimate_by_rank_noise(
             network,
             parameters,
@@ -71,25 +86,55 @@ def loss_and_gradients(
             labels,
             weight_noise,
             settings.sigma,
-            LOSSES[settings.loss],
+            loss,
             estimator.weighings[settings.objective],
         )
-    route = ROUTES[settings.route if settings.loss == "zero-one" else "taylor"]
+    route = ROUTES["taylor" if settings.loss == "cross-entropy" else settings.route]
     # An overflow is reported once, as a divergence, and not as NumPy's warnings.
     with np.errstate(over="ignore", invalid="ignore"):
-        return route(network, parameters, images, labels, loss_at_logits(settings, part.noise))
+        return route(
+            network, parameters, images, labels, loss_at_logits(settings, part.noise, loss)
+        )
 
 
-def loss_at_logits(settings: Settings, noise: Array | None) -> LossAtLogits:
-    """Give the loss that the settings name, with its gradient or an estimate of it."""
+def _weight_noise(parameters: Parameters, part: Part, settings: Settings) -> dict[str, LayerNoise]:
+    return draw_rank_noise(
+        generator(settings.seed, "weight noise", *part.key),
+        parameters,
+        int(settings.rank),
+        settings.samples,
+        len(part.examples),
+        WEIGHT_ESTIMATORS[settings.estimator].mirrored,
+    )
+
+
+def noisy_answers(
+    network: Sequential, parameters: Parameters, part: Part, settings: Settings
+) -> tuple[Array, Array]:
+    """Compute the logits of a part under its noise, (10, n, N), and give its labels (10, N)."""
+    images, labels = gather(part.examples, slice(None))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if settings.perturb == "weights":
+            noise = _weight_noise(parameters, part, settings)
+            return forward_perturbed(network, parameters, noise, images, settings.sigma), labels
+        assert part.noise is not None  # see `choose_loss`
+        logits, _ = network.forward(parameters, images)
+        return perturb(logits, part.noise, settings.sigma), labels
+
+
+def _known(values: Array, logits: Array, labels: Array) -> Array:
+    """Be the loss of a part whose values (n, 1) are known already."""
+    return np.broadcast_to(values, logits.shape[1:])
+
+
+def loss_at_logits(settings: Settings, noise: Array | None, loss: Loss) -> LossAtLogits:
+    """Give a loss with its gradient, or the estimate of it that the settings name."""
     if settings.loss == "cross-entropy":
         return lambda logits, labels: Estimate(
             cross_entropy(logits, labels), cross_entropy_gradient(logits, labels)
         )
     estimate = ESTIMATORS[settings.estimator].objectives[settings.objective]
-    return lambda logits, labels: estimate(
-        LOSSES[settings.loss], logits, labels, noise, settings.sigma
-    )
+    return lambda logits, labels: estimate(loss, logits, labels, noise, settings.sigma)
 
 
 class Workers(AbstractContextManager["Workers"]):
@@ -107,8 +152,10 @@ class Workers(AbstractContextManager["Workers"]):
         first_step: int,
         threads: int | None = None,
         executor: Executor | None = None,
+        loss: Loss | None = None,
     ) -> None:
-        self._network, self._settings = network, settings
+        choose_loss(settings, loss)  # Refuses what is unclear before any thread starts.
+        self._network, self._settings, self._loss = network, settings, loss
         self._prepare = partial(prepare, data, settings)
         self._plan = plan(len(data), first_step, settings)
         self._threads = ThreadPoolExecutor(default_threads() if threads is None else threads)
@@ -131,13 +178,33 @@ class Workers(AbstractContextManager["Workers"]):
         if self._settings.perturb == "weights" and self._settings.rank == "full":
             return self._by_networks(parameters, *parts)
         with one_blas_thread():
-            work = [
-                self._submit(loss_and_gradients, self._network, parameters, part, self._settings)
-                for part in parts
-            ]
+            if isinstance(self._loss, BatchLoss):
+                return self._in_two_phases(self._loss, parameters, parts)
+            work = self._submit_parts(loss_and_gradients, parameters, parts, self._loss)
             # Behind the parts in the queue: this is for threads that have nothing else to do.
             self._prepare_one_more()
             return add_parts([part.result() for part in work])
+
+    def _submit_parts(
+        self, work: Callable[..., Any], parameters: Parameters, parts: list[Part], *more: Any
+    ) -> list[Future[Any]]:
+        given = self._network, parameters
+        return [self._submit(work, *given, part, self._settings, *more) for part in parts]
+
+    def _in_two_phases(
+        self, loss: BatchLoss, parameters: Parameters, parts: list[Part]
+    ) -> LossAndGradients:
+        """Let all parts answer, look at the whole minibatch, and let each part learn from that.
+
+        The gradient is that of N F: a sum over the images, as for every other loss.
+        """
+        answers = [part.result() for part in self._submit_parts(noisy_answers, parameters, parts)]
+        logits, labels = (np.concatenate(each, axis=-1) for each in zip(*answers, strict=True))
+        values = loss(logits, labels[:, np.newaxis])[:, :1]
+        work = self._submit_parts(loss_and_gradients, parameters, parts, partial(_known, values))
+        self._prepare_one_more()
+        losses, gradients = add_parts([part.result() for part in work])
+        return LossAndGradients(losses, {k: len(losses) * v for k, v in gradients.items()})
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         return self._executor.submit(_on_one_blas_thread, work, *arguments)
@@ -149,7 +216,7 @@ class Workers(AbstractContextManager["Workers"]):
             parameters,
             partial(gather, part.examples, slice(None)),
             settings.sigma,
-            LOSSES[settings.loss],
+            choose_loss(settings, self._loss),
             (settings.seed, part.key[0]),
         )
         estimator = WEIGHT_ESTIMATORS[settings.estimator]
@@ -191,7 +258,7 @@ def prepare(
     smaller.
     """
     noise = None
-    at_logits = settings.loss == "zero-one" and settings.perturb == "logits"
+    at_logits = settings.loss != "cross-entropy" and settings.perturb == "logits"
     draw = ESTIMATORS[settings.estimator].draw if at_logits else None
     if draw is not None:
         rng = generator(settings.seed, "noise", step)

@@ -98,7 +98,10 @@ def test_every_route_runs_from_the_command_line(data: Dataset, tmp_path: Path) -
         (["--batch-size", "none"], "--batch-size: takes a whole number"),
         (["--seed", "-1"], "--seed: takes a whole number from 0 to"),
         (["--out", ""], "--out: takes a folder, got an empty name"),
-        (["--loss", "hinge"], "--loss: invalid choice: 'hinge'"),
+        (
+            ["--loss", "hinge"],
+            "--loss: is one of ('zero-one', 'cross-entropy'), or FILE.py:FUNCTION",
+        ),
         (["--route", "x"], "--route: invalid choice"),
         (["--dataset", "cifar"], "--dataset: invalid choice"),
         (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),

@@ -111,6 +111,9 @@ def belongings(tmp_path_factory, environment) -> Path:
     (folder / "submissions").mkdir()
     for name in ("exercise.py", "submissions/ann.py", "submissions/ben.py"):
         (folder / name).write_text(SOLUTION.format(layout="nchw"), encoding="utf-8")
+    examples = blocks((DOCS / "your-loss.md").read_text("utf-8").partition("## What to choose")[0])
+    python = [block.text for block in examples if block.language == "python"]
+    (folder / "my_losses.py").write_text("\n".join(python), encoding="utf-8")
     (folder / "tests").mkdir()
     for file in (ROOT / "tests").glob("*.py"):
         shutil.copy(file, folder / "tests")

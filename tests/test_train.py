@@ -97,7 +97,10 @@ def test_nan_weight_is_named(data: Dataset) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"loss": "hinge"}, r"loss is one of \('zero-one', 'cross-entropy'\), got 'hinge'"),
+        (
+            {"loss": "hinge"},
+            r"loss is one of \('zero-one', 'cross-entropy'\), or FILE.py:FUNCTION, got 'hinge'",
+        ),
         ({"route": "scenic"}, "route is one of .* got 'scenic'"),
         ({"estimator": "best"}, "estimator is one of .* got 'best'"),
         ({"objective": "peace"}, "objective is one of .* got 'peace'"),

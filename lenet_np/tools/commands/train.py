@@ -16,6 +16,7 @@ from lenet_np.evaluate import Evaluation
 from lenet_np.layers import Sequential
 from lenet_np.lenet import lenet5
 from lenet_np.loop import DivergedError, State
+from lenet_np.losses import LossError
 from lenet_np.settings import SettingError, Settings, resolve
 from lenet_np.tools.cli.machine import keep_freed_memory
 from lenet_np.tools.cli.screen import complain, fail, say
@@ -31,6 +32,7 @@ from lenet_np.tools.runs.folder import (
     lock,
     write_json,
 )
+from lenet_np.tools.runs.loss import load_loss, try_loss
 from lenet_np.tools.runs.progress import ProgressBar, Screen
 from lenet_np.tools.runs.record import Record
 from lenet_np.tools.runs.start import Run, UsageError, resume, start
@@ -87,13 +89,17 @@ def _run(arguments: Arguments, words: list[str]) -> int:
         with lock(folder):
             run = resume(folder, network, arguments.given, arguments.dataset, arguments.data_dir)
             return _train(run, network, arguments)
-    settings = resolve(arguments.given)
+    settings, own, loss = resolve(arguments.given), None, None
+    if settings.own_loss:
+        own = load_loss(settings.loss)
+        loss = try_loss(own, settings)
     data = load_dataset(arguments.dataset or "auto", arguments.data_dir, complain)
     settings.steps_per_epoch(len(data.train))  # Refuses a minibatch that is larger than all.
     folder = create(arguments.out, data.name, settings)
     with lock(folder):
-        run = start(folder, data, settings, network, ["python", "-m", "lenet_np.train", *words])
-        return _train(run, network, arguments)
+        command = ["python", "-m", "lenet_np.train", *words]
+        run = start(folder, data, settings, network, command, own.sha256() if own else None)
+        return _train(run._replace(loss=loss), network, arguments)
 
 
 def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
@@ -135,6 +141,10 @@ def _train(run: Run, network: Sequential, arguments: Arguments) -> int:
         record.event("interrupted", step=record.saved_step, saved=True)
         kept = f"step {record.saved_step} is saved in {folder}. To go on: {go_on}"
         return fail(PROGRAM, 1, f"{error}; {kept}")
+    except LossError as error:
+        record.event("interrupted", step=record.saved_step, saved=True)
+        kept = f"step {record.saved_step} is saved in {folder}"
+        return fail(PROGRAM, 2, f"argument --loss: {run.settings.loss}: {error}; {kept}")
     except DivergedError as error:
         record.event("diverged", message=str(error))
         kept = (

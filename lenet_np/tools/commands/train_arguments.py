@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lenet_np.data.load import DATASETS
 from lenet_np.settings import (
     CHOICES,
+    LOSSES,
     RANGES,
     WEIGHT_DEFAULTS,
     SettingError,
@@ -74,6 +75,8 @@ def resume_command(folder: Path, arguments: Arguments) -> str:
         value = getattr(arguments, name)
         if value is not None and (name != "threads" or value != default_threads()):
             words += [f"--{name.replace('_', '-')}", str(value)]
+    if ":" in arguments.given.get("loss", ""):
+        words += ["--loss", arguments.given["loss"]]
     words += [f"--{name}" for name in ("tensorboard", "quiet", "json") if getattr(arguments, name)]
     return shlex.join(words)
 
@@ -83,13 +86,14 @@ HELP = {
     "epochs": "passes over the training images",
     "batch_size": "images in a minibatch",
     "learning_rate": "Adam's rate",
-    "loss": "zero-one: by Evolution Strategies; cross-entropy: the baseline",
-    "samples": "noise samples of each image, zero-one only",
-    "sigma": "standard deviation of the noise, zero-one only",
-    "route": "how the estimate enters the network, zero-one only",
-    "estimator": "how the gradient is estimated, zero-one only",
+    "loss": "zero-one: by Evolution Strategies; cross-entropy: the baseline; FILE.py:FUNCTION or "
+    "MODULE:FUNCTION: one of your own, by Evolution Strategies",
+    "samples": "noise samples of each image, not for cross-entropy",
+    "sigma": "standard deviation of the noise, not for cross-entropy",
+    "route": "how the estimate enters the network, not for cross-entropy",
+    "estimator": "how the gradient is estimated, not for cross-entropy",
     "objective": "descend the error probability, or minus the logarithm of the probability of "
-    "success, which keeps every class alive; zero-one only",
+    "success, which keeps every class alive; not for cross-entropy",
     "seed": "decides weights, shuffles and noise",
     "perturb": "where the noise is: at the logits, or in the weights, where nothing is "
     "differentiated at all; then the zero-one flags serve cross-entropy too, and --route has no "
@@ -107,6 +111,8 @@ def _add_settings(parser: Parser) -> None:
         if name in WEIGHT_DEFAULTS:
             shown += f"; for weights {WEIGHT_DEFAULTS[name]}"
         options: dict[str, Any] = {"choices": CHOICES.get(name)}
+        if name == "loss":
+            options = {"metavar": f"{{{','.join(LOSSES)},FILE.py:FUNCTION}}"}
         if name in RANGES:
             kind = type(default)
             options = {"type": partial(_number, kind), "metavar": "N" if kind is int else "X"}

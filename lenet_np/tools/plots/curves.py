@@ -80,7 +80,7 @@ def draw_curves(histories: Sequence[History]) -> Any:
     lines = sum(name.count("\n") + 1 for name in legend) / columns
     figure = new_figure(3.3 + 0.18 * lines, title)
     accuracy, loss = figure.subplots(1, 2)
-    units = {UNITS[history.config.settings.loss] for history in histories}
+    units = {UNITS.get(one.config.settings.loss, "your loss under noise") for one in histories}
     for panel, column in ((accuracy, "validation_accuracy"), (loss, "train_loss")):
         for number, group in enumerate(groups):
             _draw_group(panel, group, column, number)

@@ -109,7 +109,7 @@ _SHORT |= {"sigma": "sigma", "batch_size": "batch", "rank": "rank"}
 
 def _described(settings: Settings) -> str:
     """Name the settings that are not the defaults, and the seed always."""
-    kind = settings.loss
+    kind = settings.loss.rpartition(":")[2]  # of a user's own its function
     if kind == "zero-one" and settings.objective != "error":
         kind = settings.objective
     words = [kind] if settings.perturb == "logits" else ["weights", kind]

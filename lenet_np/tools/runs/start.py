@@ -18,6 +18,7 @@ from lenet_np.data import Dataset, load_dataset
 from lenet_np.data.others import kind_of
 from lenet_np.layers import Sequential
 from lenet_np.loop import initial_state
+from lenet_np.losses import Loss
 from lenet_np.settings import SettingError, Settings
 from lenet_np.threads import cores
 from lenet_np.tools.cli.machine import blas, processor
@@ -41,6 +42,7 @@ from lenet_np.tools.runs.folder import (
 )
 from lenet_np.tools.runs.histograms import read_records
 from lenet_np.tools.runs.history import read_rows
+from lenet_np.tools.runs.loss import load_loss, try_loss
 from lenet_np.tools.runs.table import COLUMNS, Row, write_table
 
 
@@ -57,6 +59,7 @@ class Run(NamedTuple):
     checkpoint: Checkpoint  # where it has come to
     rows: list[Row]  # of the completed epochs
     notes: list[str]  # what the user should know before it goes on
+    loss: Loss | None = None  # the user's own
 
     @property
     def all_steps(self) -> int:
@@ -65,7 +68,12 @@ class Run(NamedTuple):
 
 
 def start(
-    folder: Path, data: Dataset, settings: Settings, network: Sequential, words: list[str]
+    folder: Path,
+    data: Dataset,
+    settings: Settings,
+    network: Sequential,
+    words: list[str],
+    loss_sha256: str | None = None,
 ) -> Run:
     """Begin a new run with a command line, and leave in its folder what it was started with.
 
@@ -80,6 +88,8 @@ def start(
         "command": words,
         "commit": _commit(),
     }
+    if loss_sha256 is not None:
+        rest["loss_sha256"] = loss_sha256
     write_config(folder, Config(settings, data.name, hashes(data), _machine(), rest))
     write_table(folder / METRICS, COLUMNS, [])
     checkpoint = Checkpoint(initial_state(network, settings), settings, 0, data.name)
@@ -97,13 +107,14 @@ def resume(
     """Take a run up again where it was last saved, if nothing that decides its steps has changed.
 
     The folder is locked. ``given`` are settings that were named: they must be the run's, only the
-    epochs may be more. So must the data set be; it is looked for as by
-    `lenet_np.data.load_dataset`. UsageError if they are others; RunFolderError or CheckpointError
-    if a file is missing or damaged, WriteError if it cannot be written; DataError if the run's
-    data cannot be had, or are others now.
+    epochs may be more; a loss of the user's own may have moved. So must the data set be; it is
+    looked for as by `lenet_np.data.load_dataset`. UsageError if they are others; RunFolderError or
+    CheckpointError if a file is missing or damaged, WriteError if it cannot be written; DataError
+    if the run's data cannot be had, or are others now.
     """
     remove_leftovers(folder)
     config = read_config(folder)
+    loss = _same_loss(config, given)
     try:
         settings = replace(config.settings, epochs=_same_epochs(config.settings, given))
     except SettingError as error:  # a pair that an older version allowed
@@ -124,7 +135,7 @@ def resume(
         with suppress(OSError):
             (folder / SUMMARY).unlink(missing_ok=True)  # of fewer epochs
         write_config(folder, config._replace(settings=settings))
-    return Run(folder, settings, data, checkpoint, rows, notes)
+    return Run(folder, settings, data, checkpoint, rows, notes, loss)
 
 
 def _same_epochs(before: Settings, given: dict[str, Any]) -> Any:
@@ -133,9 +144,31 @@ def _same_epochs(before: Settings, given: dict[str, Any]) -> Any:
         old, flag = getattr(before, name), f"--{name.replace('_', '-')}"
         if name == "epochs" and value < old:
             raise UsageError(f"{flag}: the run was started for {old} epochs, takes {old} or more")
-        if name != "epochs" and value != old:
+        moved = name == "loss" and before.own_loss and ":" in value  # see `_same_loss`
+        if name != "epochs" and value != old and not moved:
             raise UsageError(f"{flag}: the run was started with {old}, got {value}")
     return given.get("epochs", before.epochs)
+
+
+def _same_loss(config: Config, given: dict[str, Any]) -> Loss | None:
+    """Load the user's own loss of a run again, from another place if one is given."""
+    before, name = config.settings.loss, given.get("loss", config.settings.loss)
+    if not config.settings.own_loss or ":" not in name:
+        return None
+    try:
+        own = load_loss(name)
+    except SettingError as error:
+        raise UsageError(
+            f"--loss: the run was started with {before}, which it needs to go on: {error.reason}; "
+            f"if the file has moved, name it with --loss FILE.py:FUNCTION"
+        ) from error
+    then, now = (
+        {"function": one.rpartition(":")[2], "SHA-256 of the file": sha256}
+        for one, sha256 in ((before, config.rest.get("loss_sha256")), (name, own.sha256()))
+    )
+    if difference := _differences(then, now):
+        raise UsageError(f"--loss: {name} is not what the run was started with: {difference}")
+    return try_loss(own, config.settings)
 
 
 def _load_last(folder: Path, network: Sequential) -> Checkpoint:

@@ -34,7 +34,7 @@ def take_steps(
     state itself, with `Record.save`, and closes the generator.
     """
     settings, images = run.settings, run.data.validation
-    given = network, run.data.train, settings, run.checkpoint.state, threads, executor
+    given = network, run.data.train, settings, run.checkpoint.state, threads, executor, run.loss
     with closing(train(*given)) as steps:
         for state, metrics in steps:
             record.after_step(state, metrics)
