@@ -385,6 +385,9 @@ def test_control_characters_never_reach_the_terminal(student, text, capsys):
     file = student(text, name="\x1b[31mred.py" if sys.platform != "win32" else "exercise.py")
     main(["check", str(file), "--task", "relu"])
     main(["check", str(file), "--task", "relu", "--json"])
+    if sys.platform != "win32":
+        damaged = student("", name="\x1b[31mred.zip")
+        assert main(["check", str(damaged)]) == 1
     captured = capsys.readouterr()
     assert all(c.isprintable() or c == "\n" for c in captured.out + captured.err)
 

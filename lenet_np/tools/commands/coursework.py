@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return ACTIONS[arguments.action](arguments)
     except CourseworkError as error:
-        return fail(PROGRAM, 1, error)
+        return fail(PROGRAM, 1, printable(str(error)))
     except KeyboardInterrupt:
         return fail(PROGRAM, 130, "interrupted")
 
@@ -218,7 +218,7 @@ def _check(arguments: argparse.Namespace) -> int:
             try:
                 found += submissions([file], stack)
             except CourseworkError as error:
-                status = fail(PROGRAM, 1, error)
+                status = fail(PROGRAM, 1, printable(str(error)))
         if arguments.format == "gradescope" and len(found) > 1:
             return fail(PROGRAM, 2, f"--format gradescope takes one submission, got {len(found)}")
         tasks = tuple(dict.fromkeys(arguments.task or ()))
