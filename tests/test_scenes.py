@@ -87,7 +87,7 @@ def as_in_mnist(digit, rng):
     return Image.fromarray(digit)
 
 
-@kind(8, 6)
+@kind(10, 8)
 def cut_out_closely(digit, rng):
     return photo(240 - 200 * cropped(ink_of(digit)), rng)
 
@@ -262,24 +262,27 @@ for bits in (8, 10, 12, 14, 16):
     deep(bits)
 
 
-def saved_figure(colours: str, **options) -> None:
+def saved_figure(colours: str, size: tuple[int, int] = (4, 3), **options) -> None:
     def draw(digit, rng):
         from matplotlib.figure import Figure
 
-        figure, file = Figure(figsize=(4, 3)), io.BytesIO()
+        figure, file = Figure(figsize=size), io.BytesIO()
         panel = figure.subplots()
         panel.imshow(digit, cmap=colours)
         panel.set(**{"title": "Label: ?", **options})
         figure.savefig(file)
         return Image.open(file)
 
-    draw.__name__ = f"a_figure_in_{colours}{'_without_ticks' if options else ''}"
+    kind_of = "_small" if size == (2, 2) else "_without_ticks" if options else ""
+    draw.__name__ = f"a_figure_in_{colours}{kind_of}"
     kind(10)(draw)
 
 
 for colours in ("viridis", "gray", "gray_r"):
     saved_figure(colours)
 saved_figure("gray", title="", xticks=[], yticks=[])
+saved_figure("gray", (2, 2))
+saved_figure("viridis", (2, 2))
 
 
 @kind(0)

@@ -80,7 +80,7 @@ def _find(values: Floats, may_be_sheet: bool) -> Ink | None:
     # A blur much narrower than a stroke takes most of the noise of a large picture away.
     size = max(values.shape[:2])
     smooth = ndimage.gaussian_filter(values, (size / 400, size / 400, 0))
-    for background in (paper, _middle):
+    for background in (paper, _commonest):
         difference = smooth - background(smooth)
         first = _separate(np.abs(difference).max(axis=2))
         if first:
@@ -148,8 +148,10 @@ def _separate(distance: Floats) -> _Look | None:
     if widest > PATCH:
         doubts += ["a patch rather than strokes: is it a digit?"]
     rest = top, left, len(mask) - bottom, mask.shape[1] - right
+    rim = np.concatenate([chosen[0], chosen[-1], chosen[:, 0], chosen[:, -1]])
     # A digit that is cut out closely touches all edges; one of MNIST's may touch its field's.
-    if min(rest) == 0 and max(rest) > reach and min(mask.shape) > IMAGE_SIZE:
+    closely = max(rest) <= reach and rim.mean() < 0.5
+    if min(rest) == 0 and not closely and min(mask.shape) > IMAGE_SIZE:
         doubts += ["it reaches the edge of the picture: is it cut off, or a shadow?"]
     clear = not doubts and widest <= SUSPECT
     return _Look(Ink(strength, tuple(doubts)), labels, bool(several), clear)
@@ -203,7 +205,8 @@ def _is_sheet(mask: NDArray[np.bool_], shape: _Shape) -> bool:
     from scipy import ndimage
 
     filled = ndimage.binary_fill_holes(mask[shape.box])
-    if min(filled.shape) < SHEET * min(mask.shape):
+    # What goes all around the picture is the desk.
+    if min(filled.shape) < SHEET * min(mask.shape) or filled.shape == mask.shape:
         return False
     y, x = np.nonzero(filled & ~ndimage.binary_erosion(filled))
     angles = np.linspace(0, np.pi / 2, 45, endpoint=False)[:, np.newaxis]
@@ -225,9 +228,14 @@ def _alone(values: Floats, mask: NDArray[np.bool_], shape: _Shape) -> Floats:
     return sheet
 
 
-def _middle(values: Floats) -> Floats:
-    """Estimate the paper by one colour: where sheets fit no surface, it is that of one of them."""
-    return np.broadcast_to(np.median(values, axis=(0, 1)), values.shape)
+def _commonest(values: Floats) -> Floats:
+    """Estimate the paper by one colour: where no surface fits, as with two papers, it is of one."""
+    colour = []
+    for channel in np.moveaxis(values, 2, 0):
+        counts, edges = np.histogram(channel, bins=32)
+        k = counts.argmax()
+        colour.append(np.median(channel[(channel >= edges[k]) & (channel <= edges[k + 1])]))
+    return np.broadcast_to(np.array(colour), values.shape)
 
 
 def paper(values: Floats) -> Floats:
