@@ -166,7 +166,7 @@ def _same_loss(config: Config, given: dict[str, Any]) -> Loss | None:
         {"function": one.rpartition(":")[2], "SHA-256 of the file": sha256}
         for one, sha256 in ((before, config.rest.get("loss_sha256")), (name, own.sha256()))
     )
-    if difference := _differences(then, now):
+    if difference := differences(then, now):
         raise UsageError(f"--loss: {name} is not what the run was started with: {difference}")
     return try_loss(own, config.settings)
 
