@@ -60,7 +60,7 @@ def choose_loss(settings: Settings, own: Loss | None = None) -> Loss:
     whole = isinstance(own, BatchLoss) and settings.perturb == "logits"
     if whole and ESTIMATORS[settings.estimator].draw is None:
         raise SettingError("estimator", f"{settings.estimator} is for the 0-1 loss alone")
-    return own or LOSSES[settings.loss]
+    return LOSSES[settings.loss] if own is None else own
 
 
 def loss_and_gradients(

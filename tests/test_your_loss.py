@@ -576,3 +576,30 @@ def test_the_examples_are_short():
     text = PAGE.read_text("utf-8").partition("## What to choose")[0]
     for block in blocks(text):
         assert block.text.count("\n") + 1 < 20
+
+
+def test_the_examples_do_what_the_page_says(page_file):
+    """Each is worked out again, image by image, from its words."""
+    examples = load_loss(f"{page_file}:costs").module()
+    rng = np.random.default_rng(3)
+    logits, classes = 5 * rng.standard_normal((10, 4, 60)), rng.integers(0, 10, 60)
+    labels = np.eye(10)[:, np.newaxis, classes]
+    found = {name: getattr(examples, name)(logits, labels) for name in EXAMPLES}
+    for s in range(4):
+        answers = []
+        for i, label in enumerate(classes):
+            first, second, *_ = np.argsort(-logits[:, s, i])
+            answers.append(first)
+            error = first != label
+            assert found["top_two"][s, i] == (label not in (first, second))
+            dear = {first, label} == {4, 9}
+            assert found["costs"][s, i] == (10 if dear else error)
+            assert found["distance"][s, i] == abs(int(first) - int(label))
+            silent = logits[first, s, i] - logits[second, s, i] < 4
+            assert found["abstain"][s, i] == (0.3 if silent else error)
+        scores = []
+        for k in range(10):
+            right = sum(a == c == k for a, c in zip(answers, classes, strict=True))
+            precision, recall = right / max(answers.count(k), 1), right / max(sum(classes == k), 1)
+            scores.append(2 * precision * recall / max(precision + recall, 1e-9))
+        assert found["macro_f1"][s] == pytest.approx([1 - np.mean(scores)])
