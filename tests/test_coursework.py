@@ -141,6 +141,24 @@ def test_exit_statuses(student, capsys, tmp_path):
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("form", ["json", "csv", "text"])
+def test_marks_that_a_full_disk_loses_are_said(student, form):
+    words = ["coursework", "check", str(student()), "--task", "relu", "--format", form]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lenet_np", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.endswith("cannot write to standard output: No space left on device\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_list_names_every_task(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
