@@ -175,7 +175,7 @@ def estimate_weighed(
     values = evaluate_samples(loss, logits, labels, noise, sigma)
     weights, divisor = weigh(values)
     gradient = (noise * weights).sum(axis=1) / divisor / noise_scale(sigma, logits)
-    return Estimate(values.mean(axis=0), nan_where_not_finite(logits, gradient))
+    return Estimate(values.mean(axis=0), gradient)
 
 
 def estimate_gradient_one_by_one(

@@ -49,6 +49,11 @@ class Part(NamedTuple):
     examples: Split  # N, as bytes
     noise: Array | None  # at the logits, (10, n, N); None where none is needed
     key: tuple[int, int]  # (step, part): noise in the weights is drawn from them
+    gathered: tuple[Array, Array] | None = None  # the images (1, 32, 32, N) and labels (10, N)
+
+    def gather(self) -> tuple[Array, Array]:
+        """Give the images and labels. Only bytes travel to where they were not gathered ahead."""
+        return self.gathered or gather(self.examples, slice(None))
 
 
 def choose_loss(settings: Settings, own: Loss | None = None) -> Loss:
@@ -75,7 +80,7 @@ def loss_and_gradients(
     A user's own loss takes the place of that in the settings.
     """
     loss = choose_loss(settings, own)
-    images, labels = gather(part.examples, slice(None))
+    images, labels = part.gather()
     if settings.perturb == "weights":
         estimator = WEIGHT_ESTIMATORS[settings.estimator]
         weight_noise = _weight_noise(parameters, part, settings)
@@ -112,7 +117,7 @@ def noisy_answers(
     network: Sequential, parameters: Parameters, part: Part, settings: Settings
 ) -> tuple[Array, Array]:
     """Compute the logits of a part under its noise, (10, n, N), and give its labels (10, N)."""
-    images, labels = gather(part.examples, slice(None))
+    images, labels = part.gather()
     with np.errstate(over="ignore", invalid="ignore"):
         if settings.perturb == "weights":
             noise = _weight_noise(parameters, part, settings)
@@ -156,7 +161,7 @@ class Workers(AbstractContextManager["Workers"]):
     ) -> None:
         choose_loss(settings, loss)  # Refuses what is unclear before any thread starts.
         self._network, self._settings, self._loss = network, settings, loss
-        self._prepare = partial(prepare, data, settings)
+        self._prepare = partial(prepare, data, settings, ahead=executor is None)
         self._plan = plan(len(data), first_step, settings)
         self._threads = ThreadPoolExecutor(default_threads() if threads is None else threads)
         self._executor = executor or self._threads
@@ -214,7 +219,7 @@ class Workers(AbstractContextManager["Workers"]):
         minibatch = Minibatch(
             self._network,
             parameters,
-            partial(gather, part.examples, slice(None)),
+            part.gather,
             settings.sigma,
             choose_loss(settings, self._loss),
             (settings.seed, part.key[0]),
@@ -250,12 +255,16 @@ def plan(
 
 
 def prepare(
-    data: Split, settings: Settings, step: int, indices: NDArray[np.integer[Any]]
+    data: Split,
+    settings: Settings,
+    step: int,
+    indices: NDArray[np.integer[Any]],
+    ahead: bool = True,
 ) -> list[Part]:
     """Pick the examples of a minibatch, draw the noise of their logits, divide both into parts.
 
     The noise is a function of (seed, step), the steps taken before this one. The last part may be
-    smaller.
+    smaller. ``ahead`` also gathers the images, which otherwise stay bytes.
     """
     noise = None
     at_logits = settings.loss != "cross-entropy" and settings.perturb == "logits"
@@ -269,7 +278,8 @@ def prepare(
         here = slice(start, start + size)
         examples = Split(data.pixels[indices[here]], data.classes[indices[here]])
         noise_here = None if noise is None else noise[:, :, here]
-        parts.append(Part(examples, noise_here, (step, len(parts))))
+        gathered = gather(examples, slice(None)) if ahead else None
+        parts.append(Part(examples, noise_here, (step, len(parts)), gathered))
     return parts
 
 
