@@ -43,11 +43,12 @@ def gradescope(mark: Mark, visibility: str = "visible") -> dict[str, Any]:
     }
 
 
-#: The columns of each kind of table; those of the tasks follow in the first.
+#: The columns of each kind of table; those of the tasks follow in the first. Canvas refuses a table
+#: without "Section" as the last before the points, Moodle one without "Last modified (grade)".
 COLUMNS = {
     "csv": ("Student", "ID", "File", "Points", "Of", "Problem"),
     "canvas": ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "lenet_np coursework"),
-    "moodle": ("Identifier", "Full name", "Grade", "Maximum Grade"),
+    "moodle": ("Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)"),
 }
 
 
@@ -62,7 +63,8 @@ def table_row(kind: str, mark: Mark, submission: Submission) -> str:
     if kind == "canvas":
         return _row([student, number, "", "", "", mark.points])
     if kind == "moodle":
-        return _row([f"Participant {number}" if number else "", student, mark.points, mark.of])
+        identifier = f"Participant {number}" if number else ""
+        return _row([identifier, student, mark.points, mark.of, ""])
     problem = mark.problem.message.splitlines()[0] if mark.problem else ""
     points = [task.points for task in mark.tasks]
     return _row([student, number, submission.name, mark.points, mark.of, problem, *points])
