@@ -330,6 +330,9 @@ def test_github_classroom_gets_a_workflow_and_the_kit(tmp_path, capsys):
     command = re.search(r"command: python (check.py exercise.py --task relu)\n", text)
     assert re.findall(r"max-score: (\d+)", text) == ["10", "10"]
     assert "runners: dense,relu" in text
+    # Under other names the reporter sends no points to Classroom.
+    assert "\nname: Autograding Tests\n" in text
+    assert "\njobs:\n  run-autograding-tests:\n" in text
     assert "DENSE_RESULTS: ${{ steps.dense.outputs.result }}" in text
     done = subprocess.run(
         [sys.executable, *command[1].split()],

@@ -54,14 +54,15 @@ fi
 
 WORKFLOW = """\
 # GitHub Classroom: each task is a test whose points count when all of its parts pass.
-name: Coursework
+# The reporter sends points to Classroom only from a workflow and a job with these two names.
+name: Autograding Tests
 on: [push, workflow_dispatch]
 permissions:
   checks: write
   actions: read
   contents: read
 jobs:
-  check:
+  run-autograding-tests:
     runs-on: ubuntu-latest
     if: github.actor != 'github-classroom[bot]'
     steps:
