@@ -68,7 +68,7 @@ def logits_of(
 
     def read(start: int) -> Array:
         images, _ = gather(split, slice(start, start + batch_size))
-        return network.forward(parameters, images)[0]
+        return network.forward(parameters, images, need_caches=False)[0]
 
     count = default_threads() if threads is None else threads
     with one_blas_thread(), ThreadPoolExecutor(count) as pool:

@@ -194,10 +194,13 @@ class Sequential:
             shape = layer.output_shape(shape)
         return parameters
 
-    def forward(self, parameters: Parameters, x: Array) -> tuple[Array, tuple[Any, ...]]:
+    def forward(
+        self, parameters: Parameters, x: Array, need_caches: bool = True
+    ) -> tuple[Array, tuple[Any, ...]]:
         """Run a batch (*input_shape, N) through all layers; give y and the caches for `backward`.
 
-        ValueError if the input has another shape than the network was made for.
+        Caches that nobody needs are dropped at once. ValueError if the input has another shape
+        than the network was made for.
         """
         if x.shape[:-1] != self.input_shape:
             raise ValueError(
@@ -206,7 +209,8 @@ class Sequential:
         caches = []
         for name, layer in self.layers:
             x, cache = layer.forward(_of_layer(parameters, name), x)
-            caches.append(cache)
+            if need_caches:
+                caches.append(cache)
         return x, tuple(caches)
 
     def backward(

@@ -65,14 +65,14 @@ def train(
     LossError if such a loss gives what is none; DivergedError if the loss or a parameter is no
     longer finite.
     """
-    optimizer = Adam(settings.learning_rate)
     state = state or initial_state(network, settings)
     steps_per_epoch, first = settings.steps_per_epoch(len(data)), state.optimizer.step
     with Workers(network, data, settings, first, threads, executor, loss) as workers:
         for step, parts in workers.minibatches():
-            losses, gradients = workers.loss_and_gradients(state.parameters, parts)
-            state = State(*optimizer.update(state.parameters, gradients, state.optimizer))
             epoch, step_of_epoch = divmod(step, steps_per_epoch)
+            losses, gradients = workers.loss_and_gradients(state.parameters, parts)
+            optimizer = Adam(settings.learning_rate * settings.decay**epoch)
+            state = State(*optimizer.update(state.parameters, gradients, state.optimizer))
             metrics = StepMetrics(
                 epoch + 1, step_of_epoch + 1, steps_per_epoch, float(losses.mean()), gradients
             )

@@ -19,6 +19,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, MOST),
     "batch_size": (1, MOST),
     "learning_rate": (1e-30, 1e30),
+    "decay": (1e-6, 1.0),
     "samples": (1, MOST),
     "sigma": (1e-6, 1e6),
     "seed": (0, MOST),
@@ -62,6 +63,7 @@ class Settings:
     seed: int = 0  # decides weights, shuffles and noise
     perturb: str = "logits"  # or "weights": where the noise is
     rank: str = "1"  # of the noise in the weights, or "full"
+    decay: float = 1.0  # of the learning rate: a factor for each epoch
 
     def __post_init__(self) -> None:
         self._check_each()

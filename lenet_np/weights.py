@@ -248,7 +248,7 @@ def evaluate_networks(minibatch: Minibatch, numbers: Sequence[int], mirrored: bo
                 name: value + value.dtype.type(sign * minibatch.sigma) * noise[name]
                 for name, value in minibatch.parameters.items()
             }
-            logits, _ = minibatch.network.forward(perturbed, images)
+            logits, _ = minibatch.network.forward(perturbed, images, need_caches=False)
             values.append(evaluate_answers(minibatch.loss, logits[:, np.newaxis], labels)[0])
     signs = 2 if mirrored else 1
     return np.stack(values).reshape(len(numbers), signs, -1).swapaxes(0, 1)

@@ -123,7 +123,7 @@ def noisy_answers(
             noise = _weight_noise(parameters, part, settings)
             return forward_perturbed(network, parameters, noise, images, settings.sigma), labels
         assert part.noise is not None  # see `choose_loss`
-        logits, _ = network.forward(parameters, images)
+        logits, _ = network.forward(parameters, images, need_caches=False)
         return perturb(logits, part.noise, settings.sigma), labels
 
 

@@ -14,12 +14,12 @@ from lenet_np.data.dataset import Dataset
 from lenet_np.lenet import lenet5
 from lenet_np.settings import Settings
 from lenet_np.tools.commands import study as command
-from lenet_np.tools.runs import start
+from lenet_np.tools.runs import executors, start
 from lenet_np.tools.runs.checkpoint import load
 from lenet_np.tools.runs.start import UsageError
 from lenet_np.tools.runs.table import read_table
 from lenet_np.tools.runs.training import take_steps
-from lenet_np.tools.studies import figures, run, variance
+from lenet_np.tools.studies import cosine, figures, run, variance
 from lenet_np.tools.studies.table import STUDIES, Study
 
 QUICK = Settings(epochs=3, batch_size=50, samples=4)
@@ -34,7 +34,7 @@ def data(monkeypatch) -> Dataset:
         return Split(pixels, rng.integers(0, 10, size).astype(np.uint8))
 
     dataset = Dataset("mnist", split(130), split(40), split(30))
-    for module in (run, start, command, variance):
+    for module in (run, start, command, variance, cosine):
         monkeypatch.setattr(module, "load_dataset", lambda *_: dataset)
     return dataset
 
@@ -93,7 +93,7 @@ def test_another_run_in_its_folder_is_refused(data, tmp_path):
 class InThisProcess:
     """Stands for the pool of processes: here the tiny data set is known."""
 
-    def __init__(self, *_):
+    def __init__(self, *_, **__):
         pass
 
     def submit(self, function, *arguments):
@@ -106,7 +106,10 @@ class InThisProcess:
             future.set_exception(error)
         return future
 
-    def shutdown(self, cancel_futures):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         pass
 
 
@@ -117,16 +120,16 @@ def studies(monkeypatch, data) -> dict[str, Study]:
         name: Study(
             study.question,
             {
-                run_name: Settings(
-                    **{**vars(settings), "epochs": 1, "batch_size": 60, "samples": 5}
-                )
+                run_name: replace(settings, epochs=1, batch_size=60, samples=6)
                 for run_name, settings in list(study.runs.items())[:2]
             },
         )
         for name, study in STUDIES.items()
     }
     monkeypatch.setattr(command, "STUDIES", small)
-    monkeypatch.setattr(command, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(executors, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(cosine, "COUNTS", 1)
+    monkeypatch.setattr(cosine, "SETTINGS", replace(cosine.SETTINGS, batch_size=60))
     monkeypatch.setattr(variance, "REPLICATES", 2)
     monkeypatch.setattr(variance, "SAMPLES", 8)
     return small
@@ -136,7 +139,7 @@ def test_every_study_leaves_a_table_and_a_figure(studies, tmp_path, capsys):
     words = ["--out", str(tmp_path), "--epochs", "1"]
     assert command.main(words) == 0
     printed = capsys.readouterr().out
-    for name in (*STUDIES, "variance"):
+    for name in (*STUDIES, *command.MEASUREMENTS):
         assert str(tmp_path / "mnist" / f"{name}.csv") in printed
         with open(tmp_path / "mnist" / f"{name}.csv", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -199,7 +202,7 @@ def test_runs_of_the_same_name_have_the_same_settings():
         for name, settings in study.runs.items():
             same = Settings(**{**vars(settings), "epochs": 1})
             assert seen.setdefault(name, same) == same
-    assert set(figures.FIGURES) == {*STUDIES, "variance"}
+    assert set(figures.FIGURES) == {*STUDIES, *command.MEASUREMENTS}
 
 
 def test_the_tables_of_the_docs_can_be_drawn(tmp_path):

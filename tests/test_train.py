@@ -41,6 +41,18 @@ def test_going_on_from_a_state_equals_never_stopping_bit_for_bit(data: Dataset) 
         np.testing.assert_array_equal(resumed[-1][0].parameters[name], value)
 
 
+def test_a_decay_makes_the_steps_of_each_epoch_smaller(data: Dataset) -> None:
+    constant, falling = (Settings(epochs=3, samples=4, decay=decay) for decay in (1.0, 0.5))
+    start = states(data.train, constant)[5][0]  # two epochs of three steps
+    same, smaller = (states(data.train, each, start)[0][0] for each in (constant, falling))
+    for name, value in start.parameters.items():
+        step = same.parameters[name] - value
+        np.testing.assert_allclose(smaller.parameters[name] - value, step / 4, atol=1e-7)
+    first, again = (states(data.train, each)[2][0] for each in (constant, falling))
+    for name, value in first.parameters.items():
+        np.testing.assert_array_equal(again.parameters[name], value)
+
+
 def test_samples_do_not_change_weights_or_shuffle(data: Dataset) -> None:
     few = states(data.train, Settings(epochs=1, samples=2))[0][0]
     many = states(data.train, Settings(epochs=1, samples=3))[0][0]

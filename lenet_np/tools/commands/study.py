@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,19 +16,32 @@ from lenet_np.settings import Settings
 from lenet_np.threads import default_threads
 from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least
 from lenet_np.tools.cli.screen import complain, fail, say
+from lenet_np.tools.runs.executors import WorkersError, executor
 from lenet_np.tools.runs.folder import RunFolderError
 from lenet_np.tools.runs.table import Row, write_table
+from lenet_np.tools.studies import cosine, variance
 from lenet_np.tools.studies.figures import draw
 from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
 from lenet_np.tools.studies.table import STUDIES, Study
-from lenet_np.tools.studies.variance import EPOCHS, variance_study
 
 PROGRAM = "python -m lenet_np study"
-VARIANCE = "variance"
 DIAGRAMS = "diagrams"
+#: Studies that are one process, and begun anew unless they are complete.
+MEASUREMENTS: dict[str, tuple[str, Callable[..., list[Row]], int]] = {
+    "variance": (
+        "How much does each estimator scatter along a training run?",
+        variance.variance_study,
+        variance.EPOCHS,
+    ),
+    "weights-cosine": (
+        "How well does noise in 61,706 weights find the gradient?",
+        cosine.cosine_study,
+        cosine.EPOCHS,
+    ),
+}
 QUESTIONS = {
     **{name: study.question for name, study in STUDIES.items()},
-    VARIANCE: "How much does each estimator scatter along a training run?",
+    **{name: question for name, (question, *_) in MEASUREMENTS.items()},
     DIAGRAMS: "What do im2col, max-pool and the noise do? (Drawings, without data or runs.)",
 }
 
@@ -38,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog=PROGRAM,
         description="Run the experiments of docs/ again, one run for each core at a time. What "
-        "is done already is not done again: stop at any time, and repeat the command to go on. (A "
-        "variance study takes minutes, and is begun anew unless it is complete.)",
+        "is done already is not done again: stop at any time, and repeat the command to go on. "
+        f"({' and '.join(MEASUREMENTS)} take minutes, and are begun anew unless they are "
+        "complete.)",
         epilog="studies: " + " ".join(f"{name}: {q}" for name, q in QUESTIONS.items()),
         allow_abbrev=False,
     )
@@ -60,12 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="what to train on (default: %(default)s)",
     )
     add_data_dir(parser)
-    parser.add_argument(
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument(
         "--jobs",
         type=at_least(1),
         default=default_threads(),
         metavar="N",
         help="runs at a time (default: one per core, here %(default)s)",
+    )
+    work.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="spread the runs over the Dask cluster with this scheduler, whose workers must see "
+        "the folders of --out and --data-dir (needs the package distributed)",
     )
     parser.add_argument(
         "--epochs",
@@ -82,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments, names)
     except KeyboardInterrupt:
         return fail(PROGRAM, 130, "interrupted; the same command goes on from here")
+    except WorkersError as error:
+        return fail(PROGRAM, 1, f"{error}; the same command goes on from here")
     except (OSError, DataError) as error:
         return fail(PROGRAM, 1, error)
 
@@ -106,9 +129,10 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     studies = {name: STUDIES[name] for name in names if name in STUDIES}
     failed = _train_all(arguments, studies, folder, limit)
     for name in names:
-        if name == VARIANCE:
-            epochs = min(EPOCHS, limit)
-            rows = variance_study(folder, arguments.dataset, arguments.data_dir, epochs)
+        if name in MEASUREMENTS:
+            _, measure, epochs = MEASUREMENTS[name]
+            data = arguments.dataset, arguments.data_dir
+            rows = measure(folder, *data, min(epochs, limit))
         else:
             rows = list(_rows(studies[name], folder / "runs", limit))
             write_table(folder / f"{name}.csv", ("run", *SETTINGS, *MEASURED), rows)
@@ -130,34 +154,35 @@ def _train_all(
             epochs = max(min(settings.epochs, limit), runs[name].epochs if name in runs else 0)
             runs[name] = replace(settings, epochs=epochs)
     failed = 0
-    pool = ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn"))
-    try:
+    home = (folder / "runs").resolve()
+    jobs = None if arguments.dask else arguments.jobs
+    with executor(jobs, arguments.dask) as pool:
+        assert pool is not None
+        data = arguments.dataset, arguments.data_dir
         waiting: dict[Future[list[Row]], str] = {
-            pool.submit(
-                run_in_background,
-                *(settings, folder / "runs" / name, arguments.dataset, arguments.data_dir),
-            ): name
+            pool.submit(run_in_background, settings, home / name, *data): name
             for name, settings in runs.items()
         }
-        for number, future in enumerate(as_completed(waiting), start=1):
-            if error := future.exception():
-                failed += 1
-                complain(f"{PROGRAM}: {waiting[future]}: {error}")
-                continue
-            last = future.result()[-1]
-            # A run that went further in another study was not tested here.
-            tested = f"test {float(last['test_accuracy']):.4f}, " if last["test_accuracy"] else ""
-            say(
-                f"[{number}/{len(waiting)}] {waiting[future]}: epoch {last['epoch']}, "
-                f"validation {float(last['validation_accuracy']):.4f}, {tested}"
-                f"never predicted: {last['dead_classes'] or 'none'}"
-            )
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+        try:
+            for number, future in enumerate(as_completed(waiting), start=1):
+                if error := future.exception():
+                    failed += 1
+                    complain(f"{PROGRAM}: {waiting[future]}: {error}")
+                    continue
+                last = future.result()[-1]
+                test = last["test_accuracy"]  # none of a run that went further in another study
+                tested = f"test {float(test):.4f}, " if test else ""
+                say(
+                    f"[{number}/{len(waiting)}] {waiting[future]}: epoch {last['epoch']}, "
+                    f"validation {float(last['validation_accuracy']):.4f}, {tested}"
+                    f"never predicted: {last['dead_classes'] or 'none'}"
+                )
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     return failed
 
 

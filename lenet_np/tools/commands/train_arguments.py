@@ -100,6 +100,7 @@ HELP = {
     "meaning",
     "rank": "of the noise in the weights, of each image's own; full: of networks that read the "
     "whole minibatch",
+    "decay": "factor by which the learning rate falls after each epoch",
 }
 
 

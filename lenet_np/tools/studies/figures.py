@@ -197,8 +197,89 @@ def variance(rows: Sequence[Row]) -> Any:
     return figure
 
 
+def _readings(rows: Sequence[Row]) -> list[float]:
+    """Count the images that were read by then, in millions; a sample of weight noise reads one."""
+    samples = [int(row["samples"]) if row["perturb"] == "weights" else 1 for row in rows]
+    images = 0.055 * np.array(samples)  # millions in an epoch
+    return list(images * _column(rows, "epoch"))
+
+
+def _kind_of(row: Row) -> str:
+    """Name what the studies of noise in the weights tell apart."""
+    if row["perturb"] == "logits":
+        return "cross-entropy" if row["loss"] == "cross-entropy" else "noise at the logits"
+    if row["rank"] == "full":
+        return f"{row['samples']} networks, shared by {row['batch_size']} images"
+    samples = f"{row['samples']} samples of {row['batch_size']} images"
+    return f"{row['objective']}, rank {row['rank']}, {samples}"
+
+
+def weights(rows: Sequence[Row]) -> Any:
+    """Draw accuracy and dead classes over the readings, a line for each seed at its kind's best."""
+    kinds: dict[str, list[list[Row]]] = defaultdict(list)
+    for run in _by_run(rows).values():
+        kinds[_kind_of(run[0])].append(run)
+    figure, (left, right) = _figure(2, width=4.6, height=4.4)
+    for number, (kind, runs) in enumerate(kinds.items()):
+        # The best of the grid is the one that has more seeds.
+        settings = [(run[0]["sigma"], run[0]["learning_rate"]) for run in runs]
+        best = [run for run, own in zip(runs, settings, strict=True) if own == settings[-1]]
+        for run in best:
+            x, label = _readings(run), kind if run is best[0] else None
+            accuracy = _column(run, "validation_accuracy")
+            dead = [len(row["dead_classes"].split()) for row in run]
+            left.plot(x, accuracy, **_look(number), label=label)
+            right.plot(x, np.add(dead, 0.05 * number), **_look(number))
+    left.set(ylabel="validation accuracy")
+    right.set(ylabel="classes that are never predicted")
+    count_in_integers(right.yaxis)
+    for axes in (left, right):
+        axes.set(xlabel="readings of an image, millions")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def weights_long(rows: Sequence[Row]) -> Any:
+    """Draw accuracy over the images that were read, on one axis for all ways of learning."""
+    figure, (axes,) = _figure(1, width=6.2, height=3.8)
+    for number, run in enumerate(_by_run(rows).values()):
+        axes.plot(
+            _readings(run),
+            _column(run, "validation_accuracy"),
+            **_look(number),
+            label=_kind_of(run[0]),
+        )
+    axes.set_xscale("log")
+    axes.set(xlabel="images read, millions", ylabel="validation accuracy")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def weights_cosine(rows: Sequence[Row]) -> Any:
+    """Draw the cosine of estimate and gradient over the samples, and the law for straight lines."""
+    kinds = list(dict.fromkeys(row["noise"] for row in rows))
+    figure, axes = _figure(len(kinds), width=4.2, sharey=True)
+    for panel, kind in zip(axes, kinds, strict=True):
+        of_kind = [row for row in rows if row["noise"] == kind]
+        for number, epoch in enumerate(dict.fromkeys(row["epoch"] for row in of_kind)):
+            own = [row for row in of_kind if row["epoch"] == epoch]
+            x, cosine = _column(own, "samples"), _column(own, "cosine")
+            panel.plot(x, cosine, **_look(number), label=f"after {epoch} epochs")
+            panel.plot(x, _column(own, "law"), color=COLOURS[number], linestyle="--")
+        panel.plot([], [], color="black", linestyle="--", label="the law")
+        panel.set(xscale="log", yscale="log", title=kind, xlabel="independent samples")
+    axes[0].set_ylabel("cosine with the gradient")
+    axes[0].legend()
+    return figure
+
+
 #: By the name of the study.
-FIGURES = {f.__name__: f for f in (long, lottery, noise, cure, best, grid, variance)}
+FIGURES = {
+    **{f.__name__: f for f in (long, lottery, noise, cure, best, grid, variance)},
+    **dict.fromkeys(("weights-cure", "weights-rank", "weights-samples"), weights),
+    "weights-long": weights_long,
+    "weights-cosine": weights_cosine,
+}
 
 
 def draw(study: str, rows: Sequence[Row], file: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lenet_np.settings import Settings
+from lenet_np.settings import Settings, resolve
 
 NOTEBOOK = Settings(epochs=20)  # its settings, and enough epochs to see where a run goes
 FAST_RATE = 1e-3
@@ -23,11 +23,14 @@ class Study(NamedTuple):
 
 def _name(settings: Settings) -> str:
     """Name a run by what differs between the runs of the studies."""
-    if settings.loss == "cross-entropy":
+    if settings.perturb == "logits" and settings.loss == "cross-entropy":
         kind = "cross-entropy"
     else:
         kind = f"{settings.objective}-{settings.estimator}-n{settings.samples}-s{settings.sigma:g}"
-    return f"{kind}-lr{settings.learning_rate:.3g}-seed{settings.seed}"
+    if settings.perturb == "weights":
+        kind = f"weights-rank-{settings.rank}-{kind}-N{settings.batch_size}"
+    falling = f"-decay{settings.decay:g}" if settings.decay < 1 else ""
+    return f"{kind}-lr{settings.learning_rate:.3g}{falling}-seed{settings.seed}"
 
 
 def _study(question: str, *settings: Settings) -> Study:
@@ -44,6 +47,26 @@ def _seeds(settings: Settings, long: bool = False) -> list[Settings]:
 
 CURE = replace(NOTEBOOK, objective="log-success")
 CROSS_ENTROPY = replace(NOTEBOOK, loss="cross-entropy")
+
+#: A reading is one image read by one perturbed network. Studies of noise in the weights compare at
+#: equal readings: so many of each training image, `STEP_READINGS` in a step.
+IMAGE_READINGS, STEP_READINGS = 32, 8192
+WEIGHT_SIGMAS, WEIGHT_RATES = (0.05, 0.1), (0.005, 0.01)
+
+
+def _weights(samples: int = 16, **given: Any) -> Settings:
+    sizes = {"epochs": IMAGE_READINGS // samples, "batch_size": STEP_READINGS // samples}
+    return resolve({"perturb": "weights", "samples": samples, **sizes, **given})
+
+
+def _at_best(settings: Settings, sigma: float, rate: float, seeds: int = 2) -> list[Settings]:
+    """Try the grid from seed 0, and repeat the best of it, which is named here, for more seeds."""
+    grid = [
+        replace(settings, sigma=s, learning_rate=r) for s, r in product(WEIGHT_SIGMAS, WEIGHT_RATES)
+    ]
+    best = replace(settings, sigma=sigma, learning_rate=rate)
+    return [*grid, *(replace(best, seed=seed) for seed in range(1, seeds))]
+
 
 STUDIES = {
     "long": _study(
@@ -86,5 +109,31 @@ STUDIES = {
                 ("error", "log-success"), (0.5, 1.0, 1.75, 4.0, 8.0), (5, 20, 50, 200, 1000)
             )
         ),
+    ),
+    "weights-cure": _study(
+        "Does noise in the weights lose classes too, and does the same cure help?",
+        *_at_best(_weights(objective="error"), 0.05, 0.01, seeds=5),
+        *_at_best(_weights(), 0.05, 0.01, seeds=5),
+    ),
+    "weights-rank": _study(
+        "Networks that a minibatch shares, or noise of rank 1, 2, 4 of each image's own?",
+        *_at_best(_weights(32, rank="full"), 0.05, 0.01),
+        *_at_best(_weights(32, rank="full", batch_size=64), 0.05, 0.01),
+        *_at_best(_weights(), 0.05, 0.01),
+        *_at_best(_weights(rank="2"), 0.05, 0.01),
+        *_at_best(_weights(rank="4"), 0.05, 0.01),
+    ),
+    "weights-samples": _study(
+        "At equal readings, many samples of few images or few of many?",
+        *_at_best(_weights(2), 0.05, 0.01),
+        *_at_best(_weights(4), 0.05, 0.01),
+        *_at_best(_weights(8), 0.05, 0.01),
+        *_at_best(_weights(), 0.05, 0.01),
+        *_at_best(_weights(32), 0.05, 0.01),
+    ),
+    "weights-long": _study(
+        "How far does noise in the weights come, and how many readings does it take?",
+        replace(_weights(), learning_rate=0.01, decay=0.95, epochs=60),
+        *(replace(base, learning_rate=FAST_RATE, epochs=10) for base in (CURE, CROSS_ENTROPY)),
     ),
 }
