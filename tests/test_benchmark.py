@@ -70,6 +70,7 @@ def test_every_piece_of_a_step_is_measured():
     assert {"noise", "gather", "estimate", "add parts", "Adam"} < pieces.keys()
     assert min(pieces.values()) > 0
     assert measure_products(1) > 0
+    assert min(work.measure_reading(1)) > 0
 
 
 def test_images_for_the_benchmark_go_through_the_network():

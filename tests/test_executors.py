@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from tiny import command, tiny_dataset
 
 from lenet_np.lenet import lenet5
 from lenet_np.loop import train
-from lenet_np.settings import resolve
+from lenet_np.settings import Settings, resolve
+from lenet_np.tools.commands import study
 from lenet_np.tools.runs.executors import WorkersError, executor
+from lenet_np.tools.studies.table import Study
 
 LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 KINDS = [
@@ -92,6 +96,33 @@ def test_a_scheduler_that_goes_away_is_one_clear_line(tmp_path):
             ):
                 if step == 2:
                     cluster.close()
+
+
+def test_a_study_is_spread_over_a_cluster_though_a_worker_is_killed(
+    cluster, tmp_path, monkeypatch, capsys
+):
+    settings = Settings(epochs=1, batch_size=500, samples=2)
+    runs = {f"run{seed}": replace(settings, seed=seed) for seed in range(3)}
+    monkeypatch.setattr(study, "STUDIES", {"lottery": Study("?", runs)})
+    words = ["lottery", "--dataset", "synthetic", "--out"]
+    assert study.main([*words, str(tmp_path / "here"), "--jobs", "2"]) == 0
+    killed = []
+
+    def say(line):
+        if not killed:  # The first run is done; two are on the way, or wait.
+            kill_a_worker(cluster)
+            killed.append(line)
+
+    monkeypatch.setattr(study, "say", say)
+    address = cluster.scheduler_address
+    assert study.main([*words, str(tmp_path / "there"), "--dask", address]) == 0
+    assert killed
+    table = Path("synthetic", "lottery.csv")
+    assert (tmp_path / "there" / table).read_bytes() == (tmp_path / "here" / table).read_bytes()
+    monkeypatch.setattr(study, "say", print)
+    assert study.main([*words, str(tmp_path / "there"), "--dask", "tcp://127.0.0.1:1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in line
 
 
 def test_where_nobody_answers_is_said():

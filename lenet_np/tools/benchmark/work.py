@@ -25,9 +25,9 @@ from lenet_np.ops import Array, Parameters
 from lenet_np.optim import Adam
 from lenet_np.routes import LossAndGradients, add_parts
 from lenet_np.seeds import generator
-from lenet_np.settings import Settings
+from lenet_np.settings import Settings, resolve
 from lenet_np.threads import one_blas_thread
-from lenet_np.workers import PART_SIZE
+from lenet_np.workers import PART_SIZE, READINGS, loss_and_gradients, part_size, prepare
 
 STEPS = 50  # in one turn
 IMAGES = 10_000  # as many as the test set of MNIST
@@ -239,6 +239,26 @@ def measure_pieces(steps: int) -> dict[str, float]:
             clock.measure("Adam", optimizer.update, parameters, total.gradients, state)
             clock.next_step()
     return clock.medians()
+
+
+def measure_reading(turns: int) -> tuple[float, float]:
+    """Measure noise in the weights, on one thread: the median seconds of two ways to read an image.
+
+    By a perturbed network, with drawing its noise and applying it; and by a plain forward pass.
+    """
+    network, split, clock = lenet5(), benchmark_split(), Clock()
+    settings = resolve({"perturb": "weights"})
+    parameters = initial_state(network, settings).parameters
+    images, _ = gather(split, slice(0, READINGS))
+    (part, *_) = prepare(split, settings, 0, np.arange(part_size(settings)))
+    with one_blas_thread():
+        for _ in range(turns + 1):
+            clock.measure("perturbed", loss_and_gradients, network, parameters, part, settings)
+            clock.measure("plain", network.forward, parameters, images, False)
+            clock.next_step()
+    seconds = clock.medians()
+    readings = len(part.examples) * settings.samples
+    return seconds["perturbed"] / readings, seconds["plain"] / READINGS
 
 
 def measure_products(steps: int) -> float:

@@ -27,6 +27,7 @@ from lenet_np.tools.benchmark.work import (
     Ours,
     measure_pieces,
     measure_products,
+    measure_reading,
     race_ours,
 )
 from lenet_np.tools.cli import machine
@@ -120,6 +121,10 @@ def _run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     pieces = measure_pieces(arguments.turns * STEPS)
     products = measure_products(arguments.turns * STEPS)
     _print_pieces(pieces, products)
+    perturbed, plain = measure_reading(arguments.turns * STEPS)
+    say("Noise in the weights, on one thread: median microseconds of reading an image")
+    say(f"  {'by a perturbed network':38} {1e6 * perturbed:7.2f}  {perturbed / plain:.2f} times")
+    say(f"  {'by a plain forward pass':38} {1e6 * plain:7.2f}\n")
 
     _print_contest(names, arguments.turns, arguments.threads)
     peak = machine.peak_memory()
