@@ -133,7 +133,10 @@ STUDIES = {
     ),
     "weights-long": _study(
         "How far does noise in the weights come, and how many readings does it take?",
-        replace(_weights(), learning_rate=0.01, decay=0.95, epochs=60),
+        *(
+            replace(_weights(), learning_rate=0.01, decay=decay, epochs=epochs)
+            for decay, epochs in ((0.95, 60), (0.97, 90))
+        ),
         *(replace(base, learning_rate=FAST_RATE, epochs=10) for base in (CURE, CROSS_ENTROPY)),
     ),
 }
