@@ -166,7 +166,7 @@ class Settings:
 #: Defaults that suit noise in the weights, where others are not given.
 WEIGHT_DEFAULTS = {
     "batch_size": 512,
-    "learning_rate": 0.005,
+    "learning_rate": 0.01,
     "samples": 16,
     "sigma": 0.05,
     "estimator": "antithetic",

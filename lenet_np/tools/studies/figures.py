@@ -211,7 +211,8 @@ def _kind_of(row: Row) -> str:
     if row["rank"] == "full":
         return f"{row['samples']} networks, shared by {row['batch_size']} images"
     samples = f"{row['samples']} samples of {row['batch_size']} images"
-    return f"{row['objective']}, rank {row['rank']}, {samples}"
+    falling = f", decay {row['decay']}" if float(row["decay"]) < 1 else ""
+    return f"{row['objective']}, rank {row['rank']}, {samples}{falling}"
 
 
 def weights(rows: Sequence[Row]) -> Any:
