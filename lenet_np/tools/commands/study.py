@@ -18,17 +18,24 @@ from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least
 from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.runs.folder import RunFolderError
 from lenet_np.tools.runs.table import Row, write_table
+from lenet_np.tools.studies import costs, gradients, variance
 from lenet_np.tools.studies.figures import draw
 from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
 from lenet_np.tools.studies.table import STUDIES, Study
-from lenet_np.tools.studies.variance import EPOCHS, variance_study
 
 PROGRAM = "python -m lenet_np study"
-VARIANCE = "variance"
+#: The studies with a loop of their own, and their epochs.
+LOOPS = {
+    "variance": (variance.variance_study, variance.EPOCHS),
+    "gradients": (gradients.gradients_study, gradients.EPOCHS),
+    "costs": (costs.costs_study, costs.EPOCHS),
+}
 DIAGRAMS = "diagrams"
 QUESTIONS = {
     **{name: study.question for name, study in STUDIES.items()},
-    VARIANCE: "How much does each estimator scatter along a training run?",
+    "variance": "How much does each estimator scatter along a training run?",
+    "gradients": "Which gradient of a count of errors learns best, by images and by time?",
+    "costs": "Does it pay to descend a table of costs itself?",
     DIAGRAMS: "What do im2col, max-pool and the noise do? (Drawings, without data or runs.)",
 }
 
@@ -106,9 +113,9 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     studies = {name: STUDIES[name] for name in names if name in STUDIES}
     failed = _train_all(arguments, studies, folder, limit)
     for name in names:
-        if name == VARIANCE:
-            epochs = min(EPOCHS, limit)
-            rows = variance_study(folder, arguments.dataset, arguments.data_dir, epochs)
+        if name in LOOPS:
+            work, epochs = LOOPS[name]
+            rows = work(folder, arguments.dataset, arguments.data_dir, min(epochs, limit))
         else:
             rows = list(_rows(studies[name], folder / "runs", limit))
             write_table(folder / f"{name}.csv", ("run", *SETTINGS, *MEASURED), rows)
