@@ -35,7 +35,7 @@ from lenet_np.tools.studies.gradients import (
 )
 from lenet_np.tools.studies.methods import WAYS, Method, evolution, softmax
 
-EPOCHS = 8
+EPOCHS = 5
 #: A row for each label, a column for each answer: a 4 that is read as a 9, and a 9 as a 4, cost ten
 #: times what other errors do.
 COSTS: NDArray[np.float64] = 1.0 - np.eye(10)

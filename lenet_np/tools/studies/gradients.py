@@ -83,8 +83,8 @@ def kept(
     rows = read_table(file)
     if not rows or float(rows[-1]["epoch"]) < epochs:
         file.parent.mkdir(parents=True, exist_ok=True)
-        rows = make()
-        write_table(file, columns, rows)
+        write_table(file, columns, make())
+        rows = read_table(file)
     return [row for row in rows if float(row["epoch"]) <= epochs]
 
 
