@@ -208,11 +208,12 @@ def gradients(rows: Sequence[Row]) -> Any:
         twin = {"linestyle": "--", "markerfacecolor": "white"} if objective == "error" else {}
         epochs = np.array(_column(runs[0], "epoch"))
         errors = 1 - np.mean([_column(run, "validation_accuracy") for run in runs], axis=0)
-        own = float(runs[0][0]["milliseconds"])
-        for panel, x in zip(axes, (epochs, epochs * own), strict=True):
-            panel.plot(x, errors, **_look(bases.index(base)), **twin, label=name)
+        look = {**_look(bases.index(base)), **twin, "label": name}
+        axes[0].plot(epochs, errors, **look)
+        axes[1].plot(epochs[1:] * float(runs[0][0]["milliseconds"]), errors[1:], **look)
     axes[0].set(xlabel="epoch", ylabel="validation errors, mean of the seeds", yscale="log")
-    axes[1].set(xlabel="time: epochs x milliseconds for a minibatch", xscale="symlog")
+    axes[1].set(xlabel="time: epochs x milliseconds for a minibatch", xscale="log")
+    axes[1].tick_params(axis="x", which="minor", labelbottom=False)
     axes[0].legend(fontsize=7)
     return figure
 
@@ -229,7 +230,8 @@ def costs(rows: Sequence[Row]) -> Any:
         paid = [_column([r for r in own if float(r["epoch"]) == e], "test_cost") for e in epochs]
         mean = np.mean(paid, axis=1)
         spread = [mean - np.min(paid, axis=1), np.max(paid, axis=1) - mean]
-        axes.errorbar(epochs, mean, spread, **_look(number), capsize=3, label=kind)
+        beside = np.add(epochs, 0.06 * number)  # so that the ranges do not cover each other
+        axes.errorbar(beside, mean, spread, **_look(number), capsize=3, label=kind)
     axes.set(xlabel="epoch", ylabel="cost on the test set", yscale="log")
     count_in_integers(axes.xaxis)
     axes.legend()
