@@ -145,7 +145,7 @@ def test_every_study_leaves_a_table_and_a_figure(studies, tmp_path, capsys):
     words = ["--out", str(tmp_path), "--epochs", "1"]
     assert command.main(words) == 0
     printed = capsys.readouterr().out
-    for name in (*STUDIES, *command.LOOPS):
+    for name in (*STUDIES, *command.MEASUREMENTS):
         assert str(tmp_path / "mnist" / f"{name}.csv") in printed
         with open(tmp_path / "mnist" / f"{name}.csv", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -208,7 +208,7 @@ def test_runs_of_the_same_name_have_the_same_settings():
         for name, settings in study.runs.items():
             same = Settings(**{**vars(settings), "epochs": 1})
             assert seen.setdefault(name, same) == same
-    assert set(figures.FIGURES) == {*STUDIES, *command.LOOPS}
+    assert set(figures.FIGURES) == {*STUDIES, *command.MEASUREMENTS}
 
 
 def test_the_tables_of_the_docs_can_be_drawn(tmp_path):

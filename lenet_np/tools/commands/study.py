@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -24,18 +24,28 @@ from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, st
 from lenet_np.tools.studies.table import STUDIES, Study
 
 PROGRAM = "python -m lenet_np study"
-#: The studies with a loop of their own, and their epochs.
-LOOPS = {
-    "variance": (variance.variance_study, variance.EPOCHS),
-    "gradients": (gradients.gradients_study, gradients.EPOCHS),
-    "costs": (costs.costs_study, costs.EPOCHS),
-}
 DIAGRAMS = "diagrams"
+#: Studies that are one process.
+MEASUREMENTS: dict[str, tuple[str, Callable[..., list[Row]], int]] = {
+    "variance": (
+        "How much does each estimator scatter along a training run?",
+        variance.variance_study,
+        variance.EPOCHS,
+    ),
+    "gradients": (
+        "Which gradient of a count of errors learns best, by images and by time?",
+        gradients.gradients_study,
+        gradients.EPOCHS,
+    ),
+    "costs": (
+        "Does it pay to descend a table of costs itself?",
+        costs.costs_study,
+        costs.EPOCHS,
+    ),
+}
 QUESTIONS = {
     **{name: study.question for name, study in STUDIES.items()},
-    "variance": "How much does each estimator scatter along a training run?",
-    "gradients": "Which gradient of a count of errors learns best, by images and by time?",
-    "costs": "Does it pay to descend a table of costs itself?",
+    **{name: question for name, (question, *_) in MEASUREMENTS.items()},
     DIAGRAMS: "What do im2col, max-pool and the noise do? (Drawings, without data or runs.)",
 }
 
@@ -113,9 +123,10 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     studies = {name: STUDIES[name] for name in names if name in STUDIES}
     failed = _train_all(arguments, studies, folder, limit)
     for name in names:
-        if name in LOOPS:
-            work, epochs = LOOPS[name]
-            rows = work(folder, arguments.dataset, arguments.data_dir, min(epochs, limit))
+        if name in MEASUREMENTS:
+            _, measure, epochs = MEASUREMENTS[name]
+            data = arguments.dataset, arguments.data_dir
+            rows = measure(folder, *data, min(epochs, limit))
         else:
             rows = list(_rows(studies[name], folder / "runs", limit))
             write_table(folder / f"{name}.csv", ("run", *SETTINGS, *MEASURED), rows)
