@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lenet_np.settings
 from lenet_np.data import DataError, Split
 from lenet_np.data.dataset import Dataset
 from lenet_np.lenet import lenet5
@@ -19,7 +20,7 @@ from lenet_np.tools.runs.checkpoint import load
 from lenet_np.tools.runs.start import UsageError
 from lenet_np.tools.runs.table import read_table
 from lenet_np.tools.runs.training import take_steps
-from lenet_np.tools.studies import cosine, figures, run, variance
+from lenet_np.tools.studies import cosine, costs, figures, gradients, methods, run, variance
 from lenet_np.tools.studies.table import STUDIES, Study
 
 QUICK = Settings(epochs=3, batch_size=50, samples=4)
@@ -34,7 +35,7 @@ def data(monkeypatch) -> Dataset:
         return Split(pixels, rng.integers(0, 10, size).astype(np.uint8))
 
     dataset = Dataset("mnist", split(130), split(40), split(30))
-    for module in (run, start, command, variance, cosine):
+    for module in (run, start, command, variance, cosine, gradients, costs):
         monkeypatch.setattr(module, "load_dataset", lambda *_: dataset)
     return dataset
 
@@ -132,6 +133,14 @@ def studies(monkeypatch, data) -> dict[str, Study]:
     monkeypatch.setattr(cosine, "SETTINGS", replace(cosine.SETTINGS, batch_size=60))
     monkeypatch.setattr(variance, "REPLICATES", 2)
     monkeypatch.setattr(variance, "SAMPLES", 8)
+    monkeypatch.setattr(methods, "SAMPLES", 5)
+    monkeypatch.setattr(gradients, "REPLICATES", 2)
+    monkeypatch.setattr(gradients, "TURNS", 1)
+    weights = lenet_np.settings.WEIGHT_DEFAULTS | {"batch_size": 60, "samples": 2}
+    monkeypatch.setattr(lenet_np.settings, "WEIGHT_DEFAULTS", weights)
+    for module in (gradients, costs):
+        monkeypatch.setattr(module, "RATES", (1e-3,))
+        monkeypatch.setattr(module, "SEEDS", range(2))
     return small
 
 

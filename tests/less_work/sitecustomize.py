@@ -75,6 +75,18 @@ def studies(module: ModuleType) -> None:
         module.STUDIES[name] = study._replace(runs=runs)
 
 
+def study_gradients(module: ModuleType) -> None:
+    change(module, EPOCHS=1, RATES=(1e-3,), SEEDS=range(1), REPLICATES=2, TURNS=1)
+
+
+def study_costs(module: ModuleType) -> None:
+    change(module, EPOCHS=1)
+
+
+def study_methods(module: ModuleType) -> None:
+    change(module, SAMPLES=SAMPLES)
+
+
 def benchmark_work(module: ModuleType) -> None:
     change(module, STEPS=1, IMAGES=IMAGES, TRAINING=IMAGES)
     other_defaults(module.benchmark_split, ["images"], images=IMAGES)
@@ -105,6 +117,9 @@ LESS: dict[str, Callable[[ModuleType], None]] = {
     "lenet_np.data.synthetic": synthetic,
     "lenet_np.settings": state,
     "lenet_np.tools.studies.table": studies,
+    "lenet_np.tools.studies.gradients": study_gradients,
+    "lenet_np.tools.studies.costs": study_costs,
+    "lenet_np.tools.studies.methods": study_methods,
     "lenet_np.tools.benchmark.work": benchmark_work,
     "lenet_np.tools.commands.benchmark": benchmark_command,
     "lenet_np.tools.proof": proof,

@@ -19,14 +19,14 @@ from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.runs.executors import WorkersError, executor
 from lenet_np.tools.runs.folder import RunFolderError
 from lenet_np.tools.runs.table import Row, write_table
-from lenet_np.tools.studies import cosine, variance
+from lenet_np.tools.studies import cosine, costs, gradients, variance
 from lenet_np.tools.studies.figures import draw
 from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
 from lenet_np.tools.studies.table import STUDIES, Study
 
 PROGRAM = "python -m lenet_np study"
 DIAGRAMS = "diagrams"
-#: Studies that are one process, and begun anew unless they are complete.
+#: Studies that are one process.
 MEASUREMENTS: dict[str, tuple[str, Callable[..., list[Row]], int]] = {
     "variance": (
         "How much does each estimator scatter along a training run?",
@@ -37,6 +37,16 @@ MEASUREMENTS: dict[str, tuple[str, Callable[..., list[Row]], int]] = {
         "How well does noise in 61,706 weights find the gradient?",
         cosine.cosine_study,
         cosine.EPOCHS,
+    ),
+    "gradients": (
+        "Which gradient of a count of errors learns best, by images and by time?",
+        gradients.gradients_study,
+        gradients.EPOCHS,
+    ),
+    "costs": (
+        "Does it pay to descend a table of costs itself?",
+        costs.costs_study,
+        costs.EPOCHS,
     ),
 }
 QUESTIONS = {
@@ -52,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=PROGRAM,
         description="Run the experiments of docs/ again, one run for each core at a time. What "
         "is done already is not done again: stop at any time, and repeat the command to go on. "
-        f"({' and '.join(MEASUREMENTS)} take minutes, and are begun anew unless they are "
-        "complete.)",
+        "(variance and weights-cosine take minutes, and are begun anew unless they are complete.)",
         epilog="studies: " + " ".join(f"{name}: {q}" for name, q in QUESTIONS.items()),
         allow_abbrev=False,
     )

@@ -17,6 +17,7 @@ from lenet_np.tools.plots.style import (
     write_figure,
 )
 from lenet_np.tools.runs.table import Row
+from lenet_np.tools.studies.gradients import by_method
 
 
 def _figure(panels: int, width: float = 3.6, height: float = 3.4, **kwargs: Any) -> tuple[Any, Any]:
@@ -274,9 +275,49 @@ def weights_cosine(rows: Sequence[Row]) -> Any:
     return figure
 
 
+def gradients(rows: Sequence[Row]) -> Any:
+    """Draw the validation errors of each method over the epochs, and over the time."""
+    figure, axes = _figure(2, width=4.4, height=4.2, sharey=True)
+    bases: list[str] = []
+    for name, runs in by_method(rows).items():
+        base, _, objective = name.partition(" ")
+        bases += [base] if base not in bases else []
+        twin = {"linestyle": "--", "markerfacecolor": "white"} if objective == "error" else {}
+        epochs = np.array(_column(runs[0], "epoch"))
+        errors = 1 - np.mean([_column(run, "validation_accuracy") for run in runs], axis=0)
+        look = {**_look(bases.index(base)), **twin, "label": name}
+        axes[0].plot(epochs, errors, **look)
+        axes[1].plot(epochs[1:] * float(runs[0][0]["milliseconds"]), errors[1:], **look)
+    axes[0].set(xlabel="epoch", ylabel="validation errors, mean of the seeds", yscale="log")
+    axes[1].set(xlabel="time: epochs x milliseconds for a minibatch", xscale="log")
+    axes[1].tick_params(axis="x", which="minor", labelbottom=False)
+    axes[0].legend(fontsize=7)
+    return figure
+
+
+def costs(rows: Sequence[Row]) -> Any:
+    """Draw the cost on the test set over the epochs, the mean and the range of the seeds."""
+    figure, (axes,) = _figure(1, width=5)
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["stage"] == "seeds" and float(row["epoch"]):
+            kinds[f"{row['trained']}, {row['decision']}"].append(row)
+    for number, (kind, own) in enumerate(kinds.items()):
+        epochs = sorted({float(row["epoch"]) for row in own})
+        paid = [_column([r for r in own if float(r["epoch"]) == e], "test_cost") for e in epochs]
+        mean = np.mean(paid, axis=1)
+        spread = [mean - np.min(paid, axis=1), np.max(paid, axis=1) - mean]
+        beside = np.add(epochs, 0.06 * number)  # so that the ranges do not cover each other
+        axes.errorbar(beside, mean, spread, **_look(number), capsize=3, label=kind)
+    axes.set(xlabel="epoch", ylabel="cost on the test set", yscale="log")
+    count_in_integers(axes.xaxis)
+    axes.legend()
+    return figure
+
+
 #: By the name of the study.
 FIGURES = {
-    **{f.__name__: f for f in (long, lottery, noise, cure, best, grid, variance)},
+    **{f.__name__: f for f in (long, lottery, noise, cure, best, grid, variance, gradients, costs)},
     **dict.fromkeys(("weights-cure", "weights-rank", "weights-samples"), weights),
     "weights-long": weights_long,
     "weights-cosine": weights_cosine,
