@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from email.message import Message
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from lenet_np.tools.runs.checkpoint import Checkpoint, load_network, save
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 IMAGES = 50
+DOCS = Path(__file__).parent.parent / "docs"
 CLASSES = np.arange(IMAGES) % 10
 DIGITS = draw_digits(CLASSES, np.random.default_rng(11))
 
@@ -48,6 +51,25 @@ def test_the_page_is_one_small_file_that_loads_nothing(run, tmp_path, capsys):
     assert "/*DATA*/" not in page
     assert "/*SCRIPT*/" not in page
     assert "<noscript>" in page
+    assert len((explore.FOLDER / "explore.js").read_text("utf-8").splitlines()) <= 700
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_pages_are_linked_where_the_project_says_they_are(run, monkeypatch, slash):
+    told = Message()
+    told["Project-URL"] = "Source, https://example.org/code"
+    monkeypatch.setattr(explore, "metadata", lambda name: told)
+    networks = [named(load_network(run))]
+    plain = make_page(networks)
+    assert "href" not in plain
+    told["Project-URL"] = f"Documentation, https://example.org/docs{slash}"
+    linked = re.findall(
+        r'<a href="https://example.org/docs/(.*?)">docs/(.*?)</a>', make_page(networks)
+    )
+    assert [name for _, name in linked] == re.findall(r"<a>docs/(.*?)</a>", plain)
+    for address, name in linked:
+        assert address == name
+        assert (DOCS / name).is_file()
 
 
 def test_a_name_cannot_end_the_data(run):
@@ -242,19 +264,119 @@ def test_a_reader_draws_moves_every_slider_learns_and_undoes(opened):
             opened.locator(f"#{name}").fill(str(value))
             opened.wait_for_function("!waiting")
             assert opened.evaluate(f"state.{key}") == (2**value if name == "n" else value)
-            assert f"{key}={2**value if name == 'n' else value}" in opened.url
+            link = f"{key}={2**value if name == 'n' else value}&"
+            opened.wait_for_function("(link) => location.hash.includes(link)", arg=link)
     opened.locator("#label").select_option("7")
     opened.wait_for_function("!waiting")
-    exact = opened.evaluate("runs[0].shown.truth.J")
     for which in ("error", "success", "exact"):
-        opened.locator(f"#run0 [data-learn={which}]").click()
-        assert opened.evaluate("runs[0].shown.truth.J") < exact
-        opened.locator("#run0 [data-show=undo]").click()
-        assert opened.evaluate("runs[0].shown.truth.J") == exact
+        losses = [opened.evaluate("runs[0].shown.truth.J")]
+        for _ in range(3):
+            opened.locator(f"#run0 [data-learn={which}]").click()
+            losses.append(opened.evaluate("runs[0].shown.truth.J"))
+        assert sorted(set(losses), reverse=True) == losses
+        for loss in losses[-2::-1]:
+            opened.locator("#run0 [data-show=undo]").click()
+            assert opened.evaluate("runs[0].shown.truth.J") == loss
+        assert opened.locator("#run0 [data-show=undo]").is_disabled()
 
 
+SHOWN = """() => runs.map(({ shown }) =>
+    [shown.F, shown.truth.J, ...shown.found.success, ...shown.out.logits])"""
+
+
+def test_a_link_shows_another_reader_the_same(opened):
+    opened.locator("#images button").nth(6).click()
+    opened.locator("#sigma").fill("2.5")
+    opened.locator("#n").fill(str(np.log2(77)))
+    opened.locator("#again").click()
+    opened.locator("#label").select_option("3")
+    opened.wait_for_function("location.hash.includes('sigma=2.5&n=77&label=3&image=6')")
+    other = opened.context.new_page()
+    other.goto(opened.url)
+    other.wait_for_function("runs[0].shown")
+    assert other.evaluate(SHOWN) == opened.evaluate(SHOWN)
+    other.evaluate("location.hash = 'sigma=9&image=99'")  # typed into a page that is open
+    other.wait_for_function("state.sigma === 9 && !waiting")
+    assert other.evaluate("[state.seed, state.n, data.labels[state.image]]") == [0, 200, 8]
+    other.close()
+
+
+def test_an_hour_at_a_slider_is_not_too_much_for_the_browser(opened):
+    """300 addresses in a few seconds would be refused, with a message on the console."""
+    opened.evaluate(
+        """async () => { for (let i = 0; i < 300; i++) {
+            $("sigma").value = 1 + i / 50; $("sigma").oninput();
+            await new Promise(requestAnimationFrame);
+        } }"""
+    )
+    opened.wait_for_function("location.hash.includes('sigma=7&')")
+
+
+def test_every_control_is_reached_and_used_by_keyboard(opened):
+    controls = opened.evaluate("[...document.querySelectorAll('button, input, select')].length")
+    reached = set()
+    opened.evaluate("document.activeElement.blur()")
+    for _ in range(controls + 2):
+        opened.keyboard.press("Tab")
+        reached.add(
+            opened.evaluate(
+                "[...document.querySelectorAll('button, input, select')]"
+                ".indexOf(document.activeElement)"
+            )
+        )
+    disabled = opened.locator("button:disabled").count()
+    assert len(reached - {-1}) == controls - disabled
+    opened.locator("#images button").nth(2).focus()
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("[state.image, state.label]") == [2, 1]
+    opened.locator("#images button[aria-pressed=true]").nth(0).wait_for()
+    for name, key in (("sigma", "sigma"), ("n", "n")):
+        before = opened.evaluate(f"state.{key}")
+        opened.locator(f"#{name}").focus()
+        opened.keyboard.press("ArrowLeft")
+        assert opened.evaluate(f"state.{key}") < before
+
+
+def test_a_finger_draws_on_a_telephone(opened):
+    telephone = opened.context.browser.new_context(
+        offline=True,
+        has_touch=True,
+        is_mobile=True,
+        viewport={"width": 360, "height": 700},
+        color_scheme="dark",
+    )
+    page = telephone.new_page()
+    page.goto(opened.url)
+    page.wait_for_function("runs[0].shown")
+    pad = page.locator("#pad").bounding_box()
+    touch = telephone.new_cdp_session(page)
+    path = [(0.5, 0.1), (0.5, 0.4), (0.5, 0.7), (0.5, 0.9)]
+    for kind, points in (("Start", path[:1]), ("Move", path[1:]), ("End", [()])):
+        for point in points:
+            at = [pad[side] + share * 280 for side, share in zip("xy", point, strict=False)]
+            touches = [{"x": at[0], "y": at[1]}] if at else []
+            touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": touches})
+    page.wait_for_function("state.image === null && !waiting")
+    field = np.array(page.evaluate("Array.from(state.field)")).reshape(28, 28)
+    assert np.ptp(np.flatnonzero(field.any(axis=1))) + 1 == 20  # a one, and the page did not scroll
+    assert np.ptp(np.flatnonzero(field.any(axis=0))) + 1 < 6
+    assert page.evaluate("scrollY") == 0
+    telephone.close()
+
+
+def test_without_scripts_the_page_says_what_it_needs(opened):
+    context = opened.context.browser.new_context(offline=True, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(opened.url)
+    assert page.locator("noscript").is_visible()
+    assert "JavaScript, which is switched off" in page.locator("noscript").inner_text()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_it_fits_the_screen_and_a_frame_takes_less_than_50_ms(opened, width):
+def test_it_fits_the_screen_and_a_frame_takes_less_than_50_ms(opened, tmp_path, width, scheme):
+    opened.emulate_media(color_scheme=scheme)
     opened.set_viewport_size({"width": width, "height": 900})
     opened.locator("#n").fill(str(np.log2(200)))
     opened.wait_for_function("!waiting")
@@ -264,3 +386,4 @@ def test_it_fits_the_screen_and_a_frame_takes_less_than_50_ms(opened, width):
         "return performance.now() - t; })"
     )
     assert min(times) < 50
+    opened.screenshot(path=tmp_path / f"{width}-{scheme}.png", full_page=True)

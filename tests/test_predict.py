@@ -6,6 +6,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from lenet_np.lenet import lenet5
 from lenet_np.loop import train
 from lenet_np.losses import cross_entropy
 from lenet_np.settings import Settings
+from lenet_np.smoothed import negative_log_success
 from lenet_np.tools.commands import predict
 from lenet_np.tools.commands.predict import class_probabilities, shades
 from lenet_np.tools.pictures.ink import find_ink, otsu, paper
@@ -470,6 +473,16 @@ def test_the_winning_shares_are_those_of_samples(sigma):
     np.testing.assert_array_equal(shares.argmax(axis=0), logits.argmax(axis=0))
 
 
+@pytest.mark.parametrize("sigma", [0.3, 4.0])
+@pytest.mark.parametrize("label", range(10))
+def test_the_winning_shares_are_those_of_the_smoothed_loss(sigma, label):
+    logits = np.random.default_rng(4).normal(0, 5, (10, 40))
+    labels = np.eye(10)[:, [label]] * np.ones((1, 40))
+    expected = np.exp(-negative_log_success(logits, labels, sigma).loss)
+    shares = class_probabilities(logits, Settings(sigma=sigma))[label]
+    np.testing.assert_allclose(shares, expected, rtol=1e-10, atol=1e-200)
+
+
 def test_the_field_as_text():
     field = np.zeros((28, 28), np.uint8)
     field[3, 5] = 255
@@ -586,6 +599,15 @@ def test_bad_pictures_do_not_keep_the_others_from_being_read(runs, pictures, tmp
     answers = [json.loads(line) for line in out.splitlines()]
     assert [answer["file"] for answer in answers] == words[1:]
     assert [("error" in answer) for answer in answers] == [False, *[True] * len(bad), False]
+
+
+def test_plain_pictures_do_not_wait_for_scipy(runs, pictures):
+    code = (
+        "import sys; from lenet_np.tools.commands import predict; predict.main(sys.argv[1:]); "
+        "sys.exit('scipy' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(runs / "es"), *pictures], check=False)
+    assert ran.returncode == 0
 
 
 def test_several_digits_are_noted(runs, tmp_path, capsys):

@@ -6,9 +6,12 @@ import argparse
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lenet_np.tools.cli.screen import cut, fail, say
+
+if TYPE_CHECKING:
+    from lenet_np.tools.runs.checkpoint import Saved
 
 MOST = 2**63 - 1  # what a checkpoint and NumPy's seeds both hold
 
@@ -53,19 +56,30 @@ def folder(text: str) -> Path:
 
 
 def add_network(parser: Parser) -> None:
-    """Add RUN and ``--checkpoint``, the trained network that is to read, for `check_network`."""
+    """Add RUN and ``--checkpoint``, the trained network that is to read, for `open_network`."""
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a run, or one of its checkpoints"
     )
     add_checkpoint(parser)
 
 
-def check_network(parser: Parser, arguments: argparse.Namespace) -> None:
+def open_network(parser: Parser, arguments: argparse.Namespace) -> Saved:
+    """Load the network that RUN and ``--checkpoint`` name; end the program where that fails."""
+    from lenet_np.tools.runs.checkpoint import CheckpointError, load_network
+    from lenet_np.tools.runs.folder import RunFolderError
+
+    with suppress(OSError):  # What cannot be looked at is said where it is read.
+        _check_network(parser, arguments)
+    try:
+        return load_network(arguments.run, arguments.checkpoint)
+    except (RunFolderError, CheckpointError) as error:
+        raise SystemExit(fail(parser.prog, 1, error)) from None
+
+
+def _check_network(parser: Parser, arguments: argparse.Namespace) -> None:
     """Refuse what contradicts RUN: ``--checkpoint`` if it is one itself, or pictures before it."""
     run: Path = arguments.run
-    with suppress(OSError):  # What cannot be looked at is said where it is read.
-        if run.is_dir():
-            return
+    if not run.is_dir():
         if arguments.checkpoint and run.is_file():
             parser.error(
                 f"argument --checkpoint: chooses from the folder of a run; {run} is a file, "

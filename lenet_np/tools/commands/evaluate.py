@@ -17,7 +17,7 @@ from lenet_np.tools.cli.parser import (
     add_network,
     add_split,
     at_least,
-    check_network,
+    open_network,
 )
 from lenet_np.tools.cli.screen import fail, say
 
@@ -52,16 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--json", action="store_true", help="print one JSON object instead of the tables"
     )
     arguments = parser.parse_args(argv)
-    check_network(parser, arguments)
-
+    saved = open_network(parser, arguments)
     from lenet_np.data import DataError, load_dataset
-    from lenet_np.tools.runs.checkpoint import CheckpointError, load_network
-    from lenet_np.tools.runs.folder import RunFolderError
 
-    try:
-        saved = load_network(arguments.run, arguments.checkpoint)
-    except (RunFolderError, CheckpointError) as error:
-        return fail(PROGRAM, 1, error)
     trained_on = saved.checkpoint.dataset
     try:
         data = load_dataset(arguments.dataset or trained_on, arguments.data_dir)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -120,10 +122,24 @@ def make_page(networks: Sequence[Network]) -> str:
         "labels": labels.tolist(),
         "sigma": networks[0].sigma,
     }
+    address = documentation()
     page, script = ((FOLDER / f"explore.{kind}").read_text("utf-8") for kind in ("html", "js"))
+    page = (
+        page.replace("/*DOCS*/", address) if address else re.sub(r' href="/\*DOCS\*/.*?"', "", page)
+    )
     # A run may be called anything; "</script>" in its name must not end the data.
     data = json.dumps(content).replace("<", "\\u003c")
     return page.replace("/*SCRIPT*/", script).replace("/*DATA*/", data)
+
+
+def documentation() -> str | None:
+    """Look up where docs/ is on the web, which pyproject.toml says; None if it does not."""
+    try:
+        urls = metadata("lenet_np").get_all("Project-URL") or []
+    except PackageNotFoundError:  # used from its folder
+        return None
+    named = dict(url.split(", ", 1) for url in urls)
+    return f"{named['Documentation'].rstrip('/')}/" if "Documentation" in named else None
 
 
 def _base64(values: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from lenet_np.data import Split
 from lenet_np.evaluate import logits_of
 from lenet_np.ops import Array
 from lenet_np.settings import Settings
-from lenet_np.tools.cli.parser import Parser, add_network, check_network
-from lenet_np.tools.cli.screen import complain, fail, say
+from lenet_np.tools.cli.parser import Parser, add_network, open_network
+from lenet_np.tools.cli.screen import complain, say
 from lenet_np.tools.pictures.ink import find_ink
 from lenet_np.tools.pictures.normalise import make_field
 from lenet_np.tools.pictures.picture import PictureError, read_picture
@@ -47,15 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--show", action="store_true", help="also print the 28 x 28 pixels that the network saw")
     add("--json", action="store_true", help="print one JSON object a line, one for each picture")
     arguments = parser.parse_args(argv)
-    check_network(parser, arguments)
-
-    from lenet_np.tools.runs.checkpoint import CheckpointError, load_network
-    from lenet_np.tools.runs.folder import RunFolderError
-
-    try:
-        saved = load_network(arguments.run, arguments.checkpoint)
-    except (RunFolderError, CheckpointError) as error:
-        return fail(PROGRAM, 1, error)
+    saved = open_network(parser, arguments)
     meaning = describe(saved.checkpoint.settings)
     if not arguments.json:
         say(f"{saved}\nNumbers: {meaning}.")
@@ -116,7 +109,8 @@ def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64
     cross-entropy   p_k = exp(l_k) / sum_j exp(l_j), the softmax; also where the noise was in the
                     weights, though nothing made it a probability there
     zero-one        P_k = P(argmax(l + sigma eps) = k), eps ~ N(0, I): the share of noise under
-                    which the class wins. Exact, by `lenet_np.smoothed`; no samples are drawn.
+                    which the class wins. With u the winner's value, in units of sigma,
+                    P_k = ∫ phi(u - l_k/sigma) prod_{j != k} Phi(u - l_j/sigma) du
     ==============  ============================================================
 
     Both order the classes as the logits do, and every column sums to 1.
@@ -126,13 +120,15 @@ def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64
         exponentials = np.exp(logits - logits.max(axis=0))
         softmax: NDArray[np.float64] = exponentials / exponentials.sum(axis=0)
         return softmax
-    from lenet_np.smoothed import negative_log_success
-
-    classes, batch = logits.shape
-    # Each class in turn is the label: its probability of success is its share of the noise.
-    labels = np.repeat(np.eye(classes), batch, axis=1)
-    surprise = negative_log_success(np.tile(logits, classes), labels, settings.sigma).loss
-    shares: NDArray[np.float64] = np.exp(-surprise).reshape(classes, batch)
+    # Quadrature as in `lenet_np.smoothed`, for all classes at once, and without SciPy, which would
+    # take longer to import than all else here. Lower than these nodes, the shares underflow.
+    scaled, width = logits / settings.sigma, 0.25
+    u = scaled.max(axis=0) + np.arange(-27, 8 + width, width)[:, np.newaxis]
+    x = u[:, np.newaxis] - scaled  # (nodes, K, N)
+    below = np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2)) / 2
+    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    ratio = np.divide(density, below, out=np.zeros(x.shape), where=below > 0)
+    shares: NDArray[np.float64] = width * (below.prod(axis=1, keepdims=True) * ratio).sum(axis=0)
     return shares
 
 

@@ -229,7 +229,7 @@ const runs = data.runs.map((run) => ({
 }));
 const samples = Uint8Array.from(atob(data.images), (c) => c.charCodeAt(0));
 const state = { seed: 0, sigma: 4, n: 200, label: data.labels[0], image: 0, field: null };
-let drawing = null, waiting = false;
+let drawing = null, waiting = false, linking = null;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const short = (x) => (x !== 0 && Math.abs(x) < 0.001 ? x.toExponential(1) : x.toFixed(3));
@@ -335,9 +335,38 @@ function show() {
     }
     of("undo").disabled = run.undo.length === 0;
   });
+  $("answers").textContent = runs.map((run) => argmax(run.shown.out.logits)).join(" and ");
+  [...$("images").children].forEach((button, image) => button.setAttribute("aria-pressed", image === state.image));
+  // Browsers refuse an address that changes with every frame.
+  clearTimeout(linking);
+  linking = setTimeout(writeLink, 300);
+}
+
+function writeLink() {
   const link = new URLSearchParams({ seed: state.seed, sigma: state.sigma, n: state.n, label: state.label });
   if (state.image !== null) link.set("image", state.image);
   history.replaceState(null, "", `#${link}`);
+}
+
+/** Take the settings of the address, and what it does not say as it was made. */
+function readLink() {
+  const link = new URLSearchParams(location.hash.slice(1));
+  const asked = (name, least, most, other) => {
+    const value = Number(link.get(name));
+    return link.has(name) && value >= least && value <= most ? value : other;
+  };
+  $("sigma").value = asked("sigma", 0.1, 16, data.sigma);
+  $("n").value = Math.log2(asked("n", 1, 4096, 200));
+  state.seed = Math.floor(asked("seed", 0, 2 ** 31, 0));
+  choose(Math.floor(asked("image", 0, data.labels.length - 1, data.labels.indexOf(8))));
+  $("label").value = Math.floor(asked("label", 0, 9, state.label));
+  readControls();
+}
+
+function readControls() {
+  state.sigma = Number($("sigma").value); state.n = Math.round(2 ** $("n").value); state.label = Number($("label").value);
+  $("sigma-value").textContent = state.sigma; $("n-value").textContent = state.n;
+  update();
 }
 
 /** Show at the next frame, once for all that has changed until then. */
@@ -389,7 +418,7 @@ function clear() {
 function stroke(event) {
   const pad = $("pad"), box = pad.getBoundingClientRect(), draw = pad.getContext("2d", { willReadFrequently: true });
   const point = [event.clientX - box.left, event.clientY - box.top].map((v) => v * pad.width / box.width);
-  draw.lineWidth = 22; draw.lineCap = draw.lineJoin = "round"; draw.strokeStyle = "#0072b2";
+  draw.lineWidth = 28; draw.lineCap = draw.lineJoin = "round"; draw.strokeStyle = "#0072b2";
   draw.beginPath(); draw.moveTo(...(drawing || point)); draw.lineTo(...point); draw.stroke();
   drawing = point;
   const pixels = draw.getImageData(0, 0, pad.width, pad.height).data;
@@ -423,25 +452,11 @@ function start() {
   pad.onpointerup = () => { drawing = null; };
   $("clear").onclick = clear;
   $("again").onclick = () => { state.seed += 1; update(); };
-  const sliders = () => {
-    state.sigma = Number($("sigma").value); state.n = Math.round(2 ** $("n").value); state.label = Number($("label").value);
-    $("sigma-value").textContent = state.sigma; $("n-value").textContent = state.n;
-  };
-  for (const name of ["sigma", "n", "label"]) $(name).oninput = () => { sliders(); update(); };
-  const link = new URLSearchParams(location.hash.slice(1));
-  const asked = (name, least, most, other) => {
-    const value = Number(link.get(name));
-    return link.has(name) && value >= least && value <= most ? value : other;
-  };
-  $("sigma").value = asked("sigma", 0.1, 16, data.sigma);
-  $("n").value = Math.log2(asked("n", 1, 4096, 200));
-  state.seed = Math.floor(asked("seed", 0, 2 ** 31, 0));
-  choose(Math.floor(asked("image", 0, data.labels.length - 1, data.labels.indexOf(8))));
-  $("label").value = Math.floor(asked("label", 0, 9, state.label));
-  sliders();
+  for (const name of ["sigma", "n", "label"]) $(name).oninput = readControls;
+  onhashchange = readLink;
   matchMedia("(prefers-color-scheme: dark)").onchange = update;
   onresize = update;
-  update();
+  readLink();
 }
 
 start();

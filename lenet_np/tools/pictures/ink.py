@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lenet_np.data.dataset import IMAGE_SIZE
 from lenet_np.tools.pictures.picture import Floats, PictureError
+from lenet_np.tools.pictures.shapes import blur, depth, grow, label
 
 #: Ink differs from the paper by this at least, of the range from black to white ...
 LEAST_CONTRAST = 0.08
@@ -75,11 +76,9 @@ def find_ink(values: Floats) -> Ink:
 
 
 def _find(values: Floats, may_be_sheet: bool) -> Ink | None:
-    from scipy import ndimage
-
     # A blur much narrower than a stroke takes most of the noise of a large picture away.
     size = max(values.shape[:2])
-    smooth = ndimage.gaussian_filter(values, (size / 400, size / 400, 0))
+    smooth = blur(values, size / 400)
     for background in (paper, _commonest):
         difference = smooth - background(smooth)
         first = _separate(np.abs(difference).max(axis=2))
@@ -122,27 +121,24 @@ class _Look(NamedTuple):
 
 def _separate(distance: Floats) -> _Look | None:
     """Find the ink by its distance from the paper (H, W); None if nothing stands out."""
-    from scipy import ndimage
-
     mask = distance > otsu(distance)
     level = float(np.median(distance[mask])) if mask.any() else 0.0
     noise = 1.4826 * float(np.median(distance[~mask]))
     if level < LEAST_CONTRAST or level < LEAST_SIGNAL * noise:
         return None
-    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    labels = label(mask)
     shapes = _choose(labels)
     chosen = np.isin(labels, [shape.label for shape in shapes])
     low, high = (share * np.quantile(distance[chosen], FULL) for share in RAMP)
     strength: Floats = np.clip((distance - low) / (high - low), 0, 1)
     # The soft edge of the digit lies within a few pixels; what is further away is not of it.
     reach = max(1, round(max(mask.shape) / 100))
-    strength[~ndimage.binary_dilation(chosen, np.ones((3, 3)), iterations=reach)] = 0
+    strength[~grow(chosen, reach)] = 0
     strength[mask & ~chosen] = 0
 
     top, left = min(s.top for s in shapes), min(s.left for s in shapes)
     bottom, right = max(s.bottom for s in shapes), max(s.right for s in shapes)
-    widest = 2 * ndimage.distance_transform_edt(np.pad(chosen, 1)).max()
-    widest /= max(bottom - top, right - left)
+    widest = 2 * depth(chosen[top:bottom, left:right]).max() / max(bottom - top, right - left)
     several = _several(shapes)
     doubts = list(several)
     if widest > PATCH:
@@ -191,9 +187,7 @@ def _is_fragment(ink: Ink, values: Floats, height: Floats, sign: int) -> bool:
     channel = height[found].mean(axis=0).argmax()
     value, high = sign * values[:, :, channel], height[:, :, channel]
     reach = max(1, round(max(found.shape) / 100))
-    near, far = (
-        ndimage.binary_dilation(found, np.ones((3, 3)), iterations=n) for n in (reach, 2 * reach)
-    )
+    near, far = grow(found, reach), grow(found, 2 * reach)
     window = 4 * reach + 1
     rise = value - ndimage.minimum_filter(value, window)
     goes_on = rise < GOES_ON * ndimage.maximum_filter(high, window)
@@ -202,18 +196,23 @@ def _is_fragment(ink: Ink, values: Floats, height: Floats, sign: int) -> bool:
 
 def _is_sheet(mask: NDArray[np.bool_], shape: _Shape) -> bool:
     """Tell whether a shape with its holes filled is a large rectangle, in any direction."""
-    from scipy import ndimage
-
-    filled = ndimage.binary_fill_holes(mask[shape.box])
+    box = mask[shape.box]
     # What goes all around the picture is the desk.
-    if min(filled.shape) < SHEET * min(mask.shape) or filled.shape == mask.shape:
+    if min(box.shape) < SHEET * min(mask.shape) or box.shape == mask.shape:
         return False
-    y, x = np.nonzero(filled & ~ndimage.binary_erosion(filled))
+    # The ends of its rows are enough for the rectangle around it, and hold whatever fills it.
+    left, right = box.argmax(axis=1), box.shape[1] - 1 - box[:, ::-1].argmax(axis=1)
+    y, x = np.tile(np.arange(len(box)), 2), np.concatenate([left, right])
     angles = np.linspace(0, np.pi / 2, 45, endpoint=False)[:, np.newaxis]
     across, along = x * np.cos(angles) + y * np.sin(angles), y * np.cos(angles) - x * np.sin(angles)
     rectangle = ((np.ptp(across, axis=1) + 1) * (np.ptp(along, axis=1) + 1)).min()
-    inside = 2 * ndimage.distance_transform_edt(np.pad(mask[shape.box], 1)).max()
-    return bool(filled.sum() > RECTANGLE * rectangle and inside > THICK * shape.length)
+    if (right - left + 1).sum() <= RECTANGLE * rectangle:
+        return False
+    if 2 * depth(box).max() <= THICK * shape.length:
+        return False
+    from scipy import ndimage
+
+    return bool(ndimage.binary_fill_holes(box).sum() > RECTANGLE * rectangle)
 
 
 def _alone(values: Floats, mask: NDArray[np.bool_], shape: _Shape) -> Floats:
@@ -314,15 +313,13 @@ class _Shape(NamedTuple):
 
 
 def _largest(labels: NDArray[Any], count: int) -> list[_Shape]:
-    from scipy import ndimage
-
     sizes = np.bincount(labels.ravel())
-    boxes = ndimage.find_objects(labels)
-    return [
-        _Shape(int(k), int(sizes[k]), y.start, y.stop, x.start, x.stop)
-        for k in 1 + np.argsort(sizes[1:], kind="stable")[::-1][:count]
-        for y, x in [boxes[k - 1]]
-    ]
+    shapes = []
+    for k in 1 + np.argsort(sizes[1:], kind="stable")[::-1][:count]:
+        y, x = np.nonzero(labels == k)
+        ends = (int(end) for end in (y[0], y[-1] + 1, x.min(), x.max() + 1))
+        shapes.append(_Shape(int(k), int(sizes[k]), *ends))
+    return shapes
 
 
 def _choose(labels: NDArray[Any]) -> list[_Shape]:
@@ -339,8 +336,6 @@ def _choose(labels: NDArray[Any]) -> list[_Shape]:
 
 def _is_frame(shape: _Shape, others: list[_Shape], labels: NDArray[Any]) -> bool:
     """Tell whether there is a shape in the hole of another that is large enough for a digit."""
-    from scipy import ndimage
-
     candidates = [
         s.label
         for s in others
@@ -352,6 +347,8 @@ def _is_frame(shape: _Shape, others: list[_Shape], labels: NDArray[Any]) -> bool
     ]
     if not candidates:
         return False
+    from scipy import ndimage
+
     box = labels[shape.top : shape.bottom, shape.left : shape.right]
     within = box[ndimage.binary_fill_holes(box == shape.label)]
     return bool(np.isin(within, candidates).any())

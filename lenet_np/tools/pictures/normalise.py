@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lenet_np.data.synthetic import BOX, centre
 from lenet_np.tools.pictures.picture import Floats, PictureError
+from lenet_np.tools.pictures.shapes import depth, spread
 
 #: Smaller ink cannot be told from dirt.
 LEAST_PIXELS = 5
@@ -43,19 +44,14 @@ def thicken(strength: Floats) -> Floats:
 
     The mean distance of the pixels of a long stroke from its edge is a quarter of its width.
     """
-    from scipy import ndimage
-
-    inside = np.pad(strength > 0.5, 1)
+    inside = strength > 0.5
     if not inside.any():
         return strength
-    stroke = 4 * float(ndimage.distance_transform_edt(inside)[inside].mean())
+    stroke = 4 * float(depth(inside)[inside].mean())
     radius = round((THINNEST_STROKE * max(strength.shape) / BOX - stroke) / 2)
     if radius < 1:
         return strength
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disc = x**2 + y**2 <= (radius + 0.5) ** 2
-    wide: Floats = ndimage.grey_dilation(np.pad(strength, radius), footprint=disc)
-    return wide
+    return spread(np.pad(strength, radius), radius)
 
 
 def fit(strength: Floats) -> Floats:
