@@ -135,7 +135,7 @@ STUDIES = {
         "How far does noise in the weights come, and how many readings does it take?",
         *(
             replace(_weights(), learning_rate=0.01, decay=decay, epochs=epochs)
-            for decay, epochs in ((0.95, 60), (0.97, 90))
+            for decay, epochs in ((0.95, 60), (0.97, 75))
         ),
         *(replace(base, learning_rate=FAST_RATE, epochs=10) for base in (CURE, CROSS_ENTROPY)),
     ),
