@@ -82,12 +82,15 @@ NOT_RUN = {
     "python3 -m venv .venv": "CI runs it: it takes the line of the tests from the README",
     ".venv/bin/python -m pip install --quiet -r requirements.txt": "needs a network; CI runs it",
     ".venv/bin/python -m pytest": "is what is running",
+    ".venv/bin/python -m pip install --quiet --editable .[notebook]": "needs a network",
+    ".venv/bin/jupyter lab tutorial.ipynb": "does not end; test_tutorial.py executes the notebook",
     ".venv/bin/python -m pip install --editable .[dev,test]": "needs a network",
     ".venv/bin/ruff check lenet_np tests": "not needed for the tests; CI runs it",
     ".venv/bin/ruff format lenet_np tests": "changes the files; CI runs it with --check",
     ".venv/bin/python -m mypy": "not needed for the tests; CI runs it",
     "python -m pip install -r docs/requirements-bench.txt": "needs a network",
-    "python -m pip install tensorboardX": "needs a network",
+    "python -m pip install tensorboardX tensorboard": "needs a network",
+    "tensorboard --logdir runs": "does not end, and is another program's",
 }
 
 
