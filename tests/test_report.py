@@ -56,7 +56,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch) -> None:
-    monkeypatch.setattr(report, "DPI", 20)  # as many pictures, in less time
+    monkeypatch.setattr(report, "DPI", 20)
     monkeypatch.setattr(plot, "load_dataset", lambda name, folder: tiny_dataset())
 
 
@@ -80,6 +80,13 @@ def test_the_page_holds_every_picture_with_its_text_and_loads_nothing(tmp_path, 
     assert "color-scheme: light dark" in style
 
 
+@pytest.fixture
+def curves_alone(monkeypatch) -> None:
+    """For what is not about the pictures: they take most of the time."""
+    monkeypatch.setattr(report, "PICTURES", ("curves",))
+
+
+@pytest.mark.usefixtures("curves_alone")
 def test_its_numbers_are_those_of_the_table(tmp_path):
     run = make_run(tmp_path / "run", epochs=3, seed=7)
     report.main([str(run)])
@@ -113,6 +120,7 @@ def test_of_an_unfinished_run_it_shows_what_there_is_and_says_what_is_missing(tm
     ]
 
 
+@pytest.mark.usefixtures("curves_alone")
 def test_a_run_that_goes_on_says_how_far_it_is(tmp_path):
     run = make_run(tmp_path / "run", epochs=2)
     write_config(run, read_config(run)._replace(settings=Settings(epochs=50)))
@@ -121,6 +129,7 @@ def test_a_run_that_goes_on_says_how_far_it_is(tmp_path):
     assert Page(run / "report.html").rows["epochs trained"] == "2 of 50"
 
 
+@pytest.mark.usefixtures("curves_alone")
 def test_noise_in_the_weights_is_named(tmp_path):
     settings = {"perturb": "weights", "rank": "full", "loss": "cross-entropy", "samples": 8}
     run = make_run(tmp_path / "run", **settings)
@@ -132,6 +141,7 @@ def test_noise_in_the_weights_is_named(tmp_path):
     assert "8 samples" in page.images[0]["alt"]
 
 
+@pytest.mark.usefixtures("curves_alone")
 def test_words_of_a_run_are_no_tags(tmp_path):
     run = make_run(tmp_path / "run")
     words = ["train", "--out", "<script>alert(1)</script>"]
@@ -176,6 +186,7 @@ def test_a_mistake_is_one_line(words, status, expected, tmp_path, capsys, monkey
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("curves_alone")
 def test_a_page_that_cannot_be_written_is_named(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     (tmp_path / "file").touch()
