@@ -85,6 +85,8 @@ NOT_RUN = {
     ".venv/bin/python -m pip install --quiet --editable .[notebook]": "needs a network",
     ".venv/bin/jupyter lab tutorial.ipynb": "does not end; test_tutorial.py executes the notebook",
     ".venv/bin/python -m pip install --editable .[dev,test]": "needs a network",
+    ".venv/bin/python -m pip install .[docs]": "needs a network",
+    ".venv/bin/python -m sphinx -W --keep-going -c docs . build/site": "test_site.py runs it",
     ".venv/bin/ruff check lenet_np tests": "not needed for the tests; CI runs it",
     ".venv/bin/ruff format lenet_np tests": "changes the files; CI runs it with --check",
     ".venv/bin/python -m mypy": "not needed for the tests; CI runs it",
