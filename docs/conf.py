@@ -37,6 +37,7 @@ extensions = [
     "sphinx-mathjax-offline",
 ]
 
+viewcode_follow_imported_members = False
 nb_execution_mode = "off"  # the notebook is shown as it is stored
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
