@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "say how well a trained network reads",
     "predict": "read pictures of digits with a trained network",
     "plot": "draw pictures of runs",
+    "report": "put all about a run on one page",
     "explore": "make a page to draw on, of a run or two",
     "gradcheck": "check the gradients of the package itself",
     "coursework": "exercises for a course, and their marking",

@@ -82,12 +82,17 @@ NOT_RUN = {
     "python3 -m venv .venv": "CI runs it: it takes the line of the tests from the README",
     ".venv/bin/python -m pip install --quiet -r requirements.txt": "needs a network; CI runs it",
     ".venv/bin/python -m pytest": "is what is running",
+    ".venv/bin/python -m pip install --quiet --editable .[notebook]": "needs a network",
+    ".venv/bin/jupyter lab tutorial.ipynb": "does not end; test_tutorial.py executes the notebook",
     ".venv/bin/python -m pip install --editable .[dev,test]": "needs a network",
+    ".venv/bin/python -m pip install .[docs]": "needs a network",
+    ".venv/bin/python -m sphinx -W --keep-going -c docs . build/site": "test_site.py runs it",
     ".venv/bin/ruff check lenet_np tests": "not needed for the tests; CI runs it",
     ".venv/bin/ruff format lenet_np tests": "changes the files; CI runs it with --check",
     ".venv/bin/python -m mypy": "not needed for the tests; CI runs it",
     "python -m pip install -r docs/requirements-bench.txt": "needs a network",
-    "python -m pip install tensorboardX": "needs a network",
+    "python -m pip install tensorboardX tensorboard": "needs a network",
+    "tensorboard --logdir runs": "does not end, and is another program's",
 }
 
 
@@ -338,6 +343,27 @@ def test_formulas_in_the_text_are_such_as_github_shows(page):
     assert not bad_formulas(page.read_text("utf-8"))
 
 
+#: What the glossary writes otherwise: the noise is ε or its formula, the logits are l.
+STRAYS = re.compile(r"\beps(?![A-Za-z])|ϵ|\N{SCRIPT SMALL L}|\\ell(?![A-Za-z])")
+
+
+def strays(text: str) -> list[str]:
+    """List the lines with a symbol that is not the glossary's. Python has names of its own."""
+    prose = re.sub(r"^```python$.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for line in prose.splitlines() if STRAYS.search(line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_the_symbols_are_those_of_the_glossary(page):
+    assert not strays(page.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_picture_has_a_text(page):
+    texts = re.findall(r"!\[([^\]]*)\]\(", without_blocks(page.read_text("utf-8")))
+    assert all(len(text.split()) > 3 for text in texts)
+
+
 def test_every_page_is_in_the_index():
     index = (DOCS / "README.md").read_text("utf-8")
     missing = {
@@ -423,6 +449,12 @@ def test_a_formula_that_would_be_spoilt_is_caught():
     good = "$x$ and `$HOME`, $y_1$.\n"
     bad = ["a $x", r"$a\,b$", "n$x$", "$x$n", "$ x$"]
     assert bad_formulas(good + "\n".join(bad)) == bad
+
+
+def test_a_stray_symbol_is_caught():
+    wrong = ["F(eps)", r"$\ell_y$", "\N{SCRIPT SMALL L}", r"$\mathrm{eps}$"]
+    assert strays("\n".join(["ε, $l_y$, steps, \\epsilon", *wrong])) == wrong
+    assert not strays("```python\neps = 1\n```")
 
 
 def test_blocks_are_found_with_their_lines():

@@ -12,7 +12,7 @@ from tiny import tiny_dataset
 
 from lenet_np.lenet import lenet5
 from lenet_np.settings import Settings
-from lenet_np.tools.commands import evaluate, plot, predict, train
+from lenet_np.tools.commands import evaluate, plot, predict, report, train
 from lenet_np.tools.runs import start
 from lenet_np.tools.runs.checkpoint import load
 from lenet_np.tools.runs.folder import read_config
@@ -55,6 +55,14 @@ def test_every_picture_is_drawn(old, capsys):
     names = "classes confusion curves features histograms-gradients histograms-weights"
     drawn = [file.stem for file in sorted((old / "plots").iterdir())]
     assert drawn == names.split()
+
+
+def test_its_page_has_all_pictures_and_says_what_was_not_recorded_then(old, capsys):
+    assert report.main([str(old)]) == 0
+    assert capsys.readouterr().err == ""
+    page = (old / "report.html").read_text("utf-8")
+    assert page.count("<img ") == 6
+    assert "<th>digits never predicted</th><td>not recorded</td>" in page
 
 
 @pytest.mark.parametrize("which", ["last", "best"])

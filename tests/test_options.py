@@ -12,9 +12,9 @@ from lenet_np.tools.runs.folder import CHECKPOINTS, RunFolderError, checkpoint_f
 
 #: Which commands have an option; those of `coursework` are in parsers below its own.
 USERS = {
-    "--checkpoint": {"evaluate", "predict", "plot", "explore"},
-    "--split": {"evaluate", "plot"},
-    "--data-dir": {"benchmark", "doctor", "train", "evaluate", "plot", "study"},
+    "--checkpoint": {"evaluate", "predict", "plot", "report", "explore"},
+    "--split": {"evaluate", "plot", "report"},
+    "--data-dir": {"benchmark", "doctor", "train", "evaluate", "plot", "report", "study"},
 }
 
 

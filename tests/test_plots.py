@@ -244,6 +244,17 @@ def test_classes_are_drawn_as_measured(tmp_path):
     np.testing.assert_array_equal(drawn["relu3"], [0.1, 0.2, 0.3])
 
 
+@pytest.mark.parametrize("margin", [-3.0, 3.0])
+def test_a_dead_class_and_one_that_is_safely_ahead_look_different(tmp_path, margin):
+    history = read_history(make_run(tmp_path / "x"))
+    history.columns["margin_1"][:] = margin  # its gradient is 0, those of the others are not
+    (panel,) = (one for one in draw_classes(history).axes if len(one.images) == 2)
+    marked = panel.images[1].get_array().filled(np.nan) == 1
+    expected = np.zeros((10, 3), bool)
+    expected[1] = margin < 0
+    np.testing.assert_array_equal(marked, expected)
+
+
 def test_epochs_are_counted_in_whole_numbers(tmp_path):
     history = read_history(make_run(tmp_path / "x", epochs=2))
     for figure in (draw_classes(history), draw_curves([history])):

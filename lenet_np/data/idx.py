@@ -2,15 +2,15 @@
 
 Numbers of more than one byte have the most significant byte first:
 
-==========  =========  ====================================================
-offset      bytes      content
-==========  =========  ====================================================
-0           2          zero
-2           1          type of the values: 8 is uint8, the only one read here
-3           1          number of dimensions D: 1 for labels, 3 for images
-4           4 for each the D sizes, the slowest-changing first
-4 + 4 D     product    the values, row by row, nothing behind them
-==========  =========  ====================================================
+==========  ==========  ====================================================
+offset      bytes       content
+==========  ==========  ====================================================
+0           2           zero
+2           1           type of the values: 8 is uint8, the only one read here
+3           1           number of dimensions D: 1 for labels, 3 for images
+4           4 for each  the D sizes, the slowest-changing first
+4 + 4 D     product     the values, row by row, nothing behind them
+==========  ==========  ====================================================
 
 Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits", "File formats".
 """

@@ -139,7 +139,7 @@ def documentation() -> str | None:
     except PackageNotFoundError:  # used from its folder
         return None
     named = dict(url.split(", ", 1) for url in urls)
-    return f"{named['Documentation'].rstrip('/')}/" if "Documentation" in named else None
+    return f"{named['Repository'].rstrip('/')}/blob/HEAD/docs/" if "Repository" in named else None
 
 
 def _base64(values: np.ndarray) -> str:

@@ -51,12 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     for name in PICTURES:
         remove_leftovers(arguments.out, name)
-    attempt = _Attempts()
+    attempt = Attempts(PROGRAM)
     if len(arguments.runs) > 1:
         _draw_several(arguments, attempt)
     else:
-        _draw_one(arguments, attempt)
-    return int(attempt.failed)
+        (run,) = arguments.runs
+        config = attempt("", partial(read_config, run))
+        if config is not None:
+            draw_run(run, config, arguments, attempt, partial(_write, arguments=arguments))
+    return int(bool(attempt.failures))
 
 
 def parse(argv: Sequence[str] | None = None) -> Namespace:
@@ -118,23 +121,24 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     return arguments
 
 
-class _Attempts:
+class Attempts:
     """Tries pieces of work of which each may fail without holding up the next."""
 
-    failed = False
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self.failures: list[str] = []  # what was said, without the program's name
 
     def __call__(self, what: str, work: Callable[[], T]) -> T | None:
         """Return what the work returns, or None after a line that says why not."""
         try:
             return work()
         except (ValueError, OSError, ImportError) as error:
-            first_line = str(error).partition("\n")[0]
-            complain(f"{PROGRAM}: {what}{first_line}")
-            self.failed = True
+            self.failures.append(what + str(error).partition("\n")[0])
+            complain(f"{self._program}: {self.failures[-1]}")
             return None
 
 
-def _draw_several(arguments: Namespace, attempt: _Attempts) -> None:
+def _draw_several(arguments: Namespace, attempt: Attempts) -> None:
     """Draw the runs that can be read."""
     found = [attempt("curves: ", partial(read_history, run)) for run in arguments.runs]
     histories = [history for history in found if history is not None]
@@ -142,11 +146,17 @@ def _draw_several(arguments: Namespace, attempt: _Attempts) -> None:
         attempt("curves: ", lambda: _write({"curves": draw_curves(histories)}, arguments))
 
 
-def _draw_one(arguments: Namespace, attempt: _Attempts) -> None:
-    (run,) = arguments.runs
-    config = attempt("", partial(read_config, run))
-    if config is None:
-        return
+def draw_run(
+    run: Path,
+    config: Config,
+    arguments: Namespace,
+    attempt: Attempts,
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
+    """Draw the pictures ``arguments.only`` of a run; ``keep`` takes each by its name.
+
+    The other arguments are those of `parse` that choose the weights and the images.
+    """
     # What pictures are drawn from is read once; without it, they fail together.
     sources: dict[tuple[str, ...], Callable[[], Any]] = {
         ("curves", "classes"): partial(read_history, run),
@@ -157,7 +167,9 @@ def _draw_one(arguments: Namespace, attempt: _Attempts) -> None:
         wanted = [name for name in names if name in arguments.only]
         source = attempt(f"{', '.join(wanted)}: ", read) if wanted else None
         for name in wanted if source is not None else ():
-            attempt(f"{name}: ", partial(_draw, name, source, config, arguments))
+            figures = attempt(f"{name}: ", partial(_draw, name, source, config, arguments))
+            if figures is not None:
+                attempt(f"{name}: ", partial(keep, figures))
 
 
 class Trained(NamedTuple):
@@ -184,7 +196,7 @@ def _read_trained(run: Path, config: Config, arguments: Namespace) -> Trained:
     return Trained(config, network, parameters, optimizer.step / steps_per_epoch, split)
 
 
-def _draw(name: str, source: Any, config: Config, arguments: Namespace) -> None:
+def _draw(name: str, source: Any, config: Config, arguments: Namespace) -> dict[str, Any]:
     figures = {}
     if name == "curves":
         figures[name] = draw_curves([source])
@@ -197,7 +209,7 @@ def _draw(name: str, source: Any, config: Config, arguments: Namespace) -> None:
     else:
         for kind, histograms in source.items():
             figures[f"{name}-{kind}"] = draw_histograms(histograms, f"{title(config)}: {kind}")
-    _write(figures, arguments)
+    return figures
 
 
 def _confusion(trained: Trained, arguments: Namespace) -> Any:

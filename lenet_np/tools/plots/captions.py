@@ -19,22 +19,28 @@ _WORDS = {
     "samples": "{} samples",
     "sigma": "sigma {:g}",
     "batch_size": "batch size {}",
+    "perturb": "noise in the {}",
+    "rank": "rank {}",
     "seed": "seed {}",
 }
 _OF_ZERO_ONE = ("objective", "estimator", "route", "samples", "sigma")
 
 
 def effective(settings: Settings) -> Settings:
-    """Set to its default what decides no step: the epochs, and for cross-entropy the estimate.
+    """Set to its default what decides no step: the epochs, and without noise those of the noise.
 
     Two runs whose effective settings are equal take the same steps.
     """
     defaults = Settings()
     names = ["epochs"]
-    if settings.loss == "cross-entropy":
+    if _is_exact(settings):
         names += _OF_ZERO_ONE
     # Recorded: an old run may hold a pair of settings that new ones may not.
     return Settings.recorded(asdict(settings) | {name: getattr(defaults, name) for name in names})
+
+
+def _is_exact(settings: Settings) -> bool:
+    return settings.loss == "cross-entropy" and settings.perturb == "logits"
 
 
 def differing(settings: Sequence[Settings]) -> list[str]:
@@ -45,7 +51,7 @@ def differing(settings: Sequence[Settings]) -> list[str]:
 def words(settings: Settings, names: Collection[str]) -> str:
     """Put some settings into words, without those that do not apply."""
     chosen: dict[str, Any] = {name: getattr(settings, name) for name in _WORDS if name in names}
-    if settings.loss == "cross-entropy":
+    if _is_exact(settings):
         chosen = {name: value for name, value in chosen.items() if name not in _OF_ZERO_ONE}
     return ", ".join(_WORDS[name].format(value) for name, value in chosen.items())
 

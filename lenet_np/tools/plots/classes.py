@@ -22,14 +22,14 @@ from lenet_np.tools.runs.history import History
 from lenet_np.tools.runs.table import DEAD_UNITS
 
 #: Gradients are shown over so many powers of ten; smaller ones look like the smallest.
-DECADES = 4
-_NO_VALUE = "#d9d9d9"
+DECADES = 10
+_NO_VALUE, _BEHIND = "#d9d9d9", "#B2182B"
 
 
 @house_style()
 def draw_classes(history: History) -> Any:
     """Draw recall, margin and gradient of each class, the gradient's signal, and the dead units."""
-    from matplotlib.colors import LogNorm
+    from matplotlib.colors import ListedColormap, LogNorm
 
     figure = new_figure(5.2, title(history.config))
     maps, lines = figure.subplots(2, 3)
@@ -45,9 +45,13 @@ def draw_classes(history: History) -> Any:
         maps[2],
         history,
         np.maximum(norm, weakest),
-        "mean |gradient of the logits|",
+        "mean |gradient of the logits|\nred: vanishes, and the margin is below 0",
         norm=LogNorm(weakest, strongest),
     )
+    # A class that is safely ahead has no gradient either; but it needs none.
+    behind = np.where((norm <= weakest) & (margin < 0), 1.0, np.nan)
+    extent = maps[2].images[0].get_extent()
+    maps[2].imshow(behind, aspect="auto", extent=extent, cmap=ListedColormap([_BEHIND]))
     maps[0].set_ylabel("class")
     _draw_lines(
         lines[0], history, "signal to noise of the estimate", {"|g|² / error²": "signal_to_noise"}

@@ -45,18 +45,24 @@ def _look(number: int) -> dict[str, str]:
     return {"color": COLOURS[number], "marker": MARKERS[number]}
 
 
+def _fate(run: list[Row]) -> dict[str, str]:
+    """Choose the look of a run by whether a class is dead at its end."""
+    dead = bool(run[-1]["dead_classes"])
+    return {"color": COLOURS[dead], "linestyle": "--" if dead else "-"}
+
+
+def _name_fates(axes: Any, place: str) -> None:
+    axes.plot([], [], color=COLOURS[0], label="every class is predicted at the end")
+    axes.plot([], [], color=COLOURS[1], linestyle="--", label="a class never is")
+    axes.legend(loc=place)
+
+
 def _draw_seeds(axes: Any, runs: Sequence[list[Row]], title: str) -> None:
     """Draw the validation accuracy of each seed; its colour tells whether a class is dead."""
     alive = 0
     for rows in runs:
-        dead = len(rows[-1]["dead_classes"].split())
-        alive += not dead
-        axes.plot(
-            _column(rows, "epoch"),
-            _column(rows, "validation_accuracy"),
-            color=COLOURS[1 if dead else 0],
-            linestyle="--" if dead else "-",
-        )
+        alive += not rows[-1]["dead_classes"]
+        axes.plot(_column(rows, "epoch"), _column(rows, "validation_accuracy"), **_fate(rows))
     count_in_integers(axes.xaxis)
     axes.set_title(f"{title}\nall classes alive at the end: {alive} of {len(runs)}")
     axes.set_xlabel("epoch")
@@ -70,9 +76,7 @@ def _draw_panels(rows: Sequence[Row], key: Callable[[Row], str]) -> Any:
     for panel, (title, runs) in zip(axes, panels.items(), strict=True):
         _draw_seeds(panel, runs, title)
     axes[0].set_ylabel("validation accuracy")
-    axes[0].plot([], [], color=COLOURS[0], label="every class is predicted")
-    axes[0].plot([], [], color=COLOURS[1], linestyle="--", label="a class never is")
-    axes[0].legend(loc="lower right")
+    _name_fates(axes[0], "lower right")
     return figure
 
 
@@ -107,11 +111,10 @@ def lottery(rows: Sequence[Row]) -> Any:
     left.set_ylabel("validation accuracy")
     for number, run in enumerate(runs):
         dead = [len(row["dead_classes"].split()) for row in run]
-        # A little apart, so that lines on one level can be told from each other.
         shift = 0.04 * (number - len(runs) / 2)
-        colour = COLOURS[number % len(COLOURS)]
-        right.plot(_column(run, "epoch"), np.add(dead, shift), color=colour)
-    right.set_title("classes that are never predicted")
+        right.plot(_column(run, "epoch"), np.add(dead, shift), **_fate(run))
+    _name_fates(right, "upper right")
+    right.set_title("classes that are never predicted\n(lines of one level drawn a little apart)")
     right.set(xlabel="epoch", ylabel="number of classes")
     count_in_integers(right.yaxis)
     return figure
