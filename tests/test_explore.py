@@ -61,10 +61,10 @@ def test_the_pages_are_linked_where_the_project_says_they_are(run, monkeypatch, 
     monkeypatch.setattr(explore, "metadata", lambda name: told)
     networks = [named(load_network(run))]
     plain = make_page(networks)
-    assert "href" not in plain
-    told["Project-URL"] = f"Documentation, https://example.org/docs{slash}"
+    assert "href=" not in plain
+    told["Project-URL"] = f"Repository, https://example.org{slash}"
     linked = re.findall(
-        r'<a href="https://example.org/docs/(.*?)">docs/(.*?)</a>', make_page(networks)
+        r'<a href="https://example.org/blob/HEAD/docs/(.*?)">docs/(.*?)</a>', make_page(networks)
     )
     assert [name for _, name in linked] == re.findall(r"<a>docs/(.*?)</a>", plain)
     for address, name in linked:
