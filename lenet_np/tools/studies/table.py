@@ -64,7 +64,7 @@ def _weights(samples: int = 16, **given: Any) -> Settings:
 def _at_best(
     settings: Settings, sigmas: Sequence[float], rate: float, seeds: int = 2
 ) -> list[Settings]:
-    """Try the grid from seed 0, and repeat the best of it for more seeds: sigma 0.05, and a rate."""
+    """Try the grid from seed 0, and repeat its best for more seeds: sigma 0.05 and this rate."""
     grid = [replace(settings, sigma=s, learning_rate=r) for s, r in product(sigmas, WEIGHT_RATES)]
     best = replace(settings, sigma=0.05, learning_rate=rate)
     return [*grid, *(replace(best, seed=seed) for seed in range(1, seeds))]
