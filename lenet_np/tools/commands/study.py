@@ -18,6 +18,7 @@ from lenet_np.tools.cli.parser import Parser, add_data_dir, at_least
 from lenet_np.tools.cli.screen import complain, fail, say
 from lenet_np.tools.runs.folder import RunFolderError
 from lenet_np.tools.runs.table import Row, write_table
+from lenet_np.tools.studies.animation import draw_animation
 from lenet_np.tools.studies.figures import draw
 from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
 from lenet_np.tools.studies.table import STUDIES, Study
@@ -26,10 +27,12 @@ from lenet_np.tools.studies.variance import EPOCHS, variance_study
 PROGRAM = "python -m lenet_np study"
 VARIANCE = "variance"
 DIAGRAMS = "diagrams"
+ANIMATION = "animation"
 QUESTIONS = {
     **{name: study.question for name, study in STUDIES.items()},
     VARIANCE: "How much does each estimator scatter along a training run?",
     DIAGRAMS: "What do im2col, max-pool and the noise do? (Drawings, without data or runs.)",
+    ANIMATION: "What is seen when a digit is lost, and found? (A GIF, from two trainings.)",
 }
 
 
@@ -106,6 +109,11 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     studies = {name: STUDIES[name] for name in names if name in STUDIES}
     failed = _train_all(arguments, studies, folder, limit)
     for name in names:
+        if name == ANIMATION:
+            file = folder / f"{name}.gif"
+            draw_animation(file, load_dataset(arguments.dataset, arguments.data_dir), limit)
+            say(str(file))
+            continue
         if name == VARIANCE:
             epochs = min(EPOCHS, limit)
             rows = variance_study(folder, arguments.dataset, arguments.data_dir, epochs)
