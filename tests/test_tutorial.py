@@ -141,7 +141,8 @@ def test_the_reader_sees_a_picture_at_once_and_a_training_soon():
 def test_it_names_no_folder_of_a_machine():
     for cell in CODE:
         for shown in texts_of(cell["outputs"]):
-            found = re.findall(r"(?:^|[\s'\"(=])(/\w+/\S*|[A-Za-z]:\\\S*)", shown)
+            without_pictures = re.sub(r"base64,[\w+/=\\\s]*", "", shown)
+            found = re.findall(r"(?:^|[\s'\"(=])(/\w+/\S*|[A-Za-z]:\\\S*)", without_pictures)
             assert not found, found
 
 

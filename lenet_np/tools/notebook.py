@@ -21,6 +21,7 @@ from lenet_np.gradcheck.report import Finding, Report
 from lenet_np.lenet import lenet5
 from lenet_np.settings import Settings
 from lenet_np.tools.cli.machine import keep_freed_memory
+from lenet_np.tools.plots.style import COLOURS
 from lenet_np.tools.runs.record import Record
 from lenet_np.tools.runs.start import start
 from lenet_np.tools.runs.table import Row, read_table
@@ -57,6 +58,7 @@ class StoppedError(Exception):
 def prepare_screen() -> None:
     """Set matplotlib's style, and the font of source that is shown."""
     import matplotlib.pyplot as plt
+    from cycler import cycler
     from IPython.display import HTML, display
 
     keep_freed_memory()  # faster; changes no result
@@ -67,6 +69,7 @@ def prepare_screen() -> None:
             "figure.constrained_layout.use": True,
             "font.size": 9,
             "axes.titlesize": 9,
+            "axes.prop_cycle": cycler(color=COLOURS),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "legend.frameon": False,
