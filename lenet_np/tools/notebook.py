@@ -7,6 +7,7 @@ import inspect
 import re
 import textwrap
 import time
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -134,6 +135,8 @@ def slider(
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=figure.dpi)
     plt.close(figure)
+    still = f'<img src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}" id='
+    page = page.replace("<img id=", still, 1)
     page = re.sub(r"<link[^>]*>", "", page)
     page = re.sub(r'<i class="fa fa-([\w\s-]+)"></i>', lambda found: BUTTONS[found[1]], page)
     display({"text/html": page, "image/png": picture.getvalue()}, raw=True)
