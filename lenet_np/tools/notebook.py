@@ -116,22 +116,19 @@ def _distracts(statement: ast.stmt) -> bool:
     return name.startswith(("_require", "_check", "require"))
 
 
-def slider(
-    figure: Any, draw: Callable[[Any], None], values: Sequence[Any], first: int | None = None
-) -> None:
+def slider(figure: Any, draw: Callable[[Any], None], values: Sequence[Any]) -> None:
     """Show a figure with a slider over some values, each of which ``draw`` draws.
 
     All pictures are in the page, so that it needs no server. Where a viewer runs no scripts, the
-    ``first`` one is seen, by default that in the middle.
+    one in the middle is seen.
     """
     import matplotlib.pyplot as plt
     from IPython.display import display
     from matplotlib.animation import FuncAnimation
 
-    first = len(values) // 2 if first is None else first
     with plt.rc_context({"animation.embed_limit": 8}):
         page = FuncAnimation(figure, draw, values).to_jshtml(fps=4, default_mode="once")
-    draw(values[first])
+    draw(values[len(values) // 2])
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=figure.dpi)
     plt.close(figure)
