@@ -132,17 +132,19 @@ def test_the_front_door_and_the_doctor_start_without_any_package(name):
 
 
 def test_matplotlib_is_imported_only_where_something_is_drawn():
-    """Inside functions, because ``--help`` does not wait for it; and never with a screen."""
+    """Inside functions, because ``--help`` does not wait for it; the notebook has a screen."""
     for name in FILES:
         for node in parsed(name).body:
             assert not [m for m in modules(node, name) if m.startswith("matplotlib")], name
-        assert "matplotlib.pyplot" not in imports(name)
+        assert "matplotlib.pyplot" not in imports(name) or name == "lenet_np.tools.notebook"
 
 
 def test_commands_print_through_the_screen():
     """It bears a closed stream and letters that a terminal cannot show; bare ``print`` does not."""
-    # Page one is as plain as can be; the data say what they download; a rival answers a pipe.
+    # Page one is as plain as can be; the data say what they download; a rival answers a pipe; and
+    # a notebook is no terminal.
     allowed = {"mini", "tools.cli.screen", "data.mnist", "data.download", "tools.benchmark.rivals"}
+    allowed |= {"tools.notebook"}
     for name in FILES.keys() - {f"lenet_np.{module}" for module in allowed}:
         calls = [node.func for node in ast.walk(parsed(name)) if isinstance(node, ast.Call)]
         assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"], name

@@ -155,6 +155,7 @@ def test_every_study_leaves_a_table_and_a_figure(studies, tmp_path, capsys):
         assert rows, name
         picture = tmp_path / "mnist" / f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "mnist" / "animation.gif").read_bytes().startswith(b"GIF89a")
     table = (tmp_path / "mnist" / "lottery.csv").read_bytes()
     assert command.main([*words, "lottery"]) == 0  # again, from what is there
     assert (tmp_path / "mnist" / "lottery.csv").read_bytes() == table

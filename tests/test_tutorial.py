@@ -100,8 +100,8 @@ def test_it_was_executed_once_from_top_to_bottom_without_an_error():
 def test_the_stored_run_is_the_long_one_on_mnist():
     everything = "\n".join(printed(cell) for cell in CODE)
     assert re.search(r"^Data set: +mnist$", everything, flags=re.MULTILINE)
-    assert re.search(r"^epochs +50$", everything, flags=re.MULTILINE)
-    assert everything.count("EPOCH 50 ") == 2
+    assert re.search(r"^epochs +30$", everything, flags=re.MULTILINE)
+    assert everything.count("EPOCH 30 ") == 3
 
 
 def test_the_steps_of_the_original_are_there_in_its_order():
@@ -116,14 +116,33 @@ def test_the_steps_of_the_original_are_there_in_its_order():
     assert places == sorted(places)
 
 
-def test_it_is_below_3_megabytes():
-    assert FILE.stat().st_size < 3_000_000
+def test_it_is_below_4_megabytes():
+    assert FILE.stat().st_size < 4_000_000
+
+
+def test_it_is_read_in_under_an_hour():
+    """At 150 words a minute, comments in the code among them."""
+    prose = [text(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown"]
+    comments = [comment for cell in CODE for comment in re.findall(r"#.*", text(cell["source"]))]
+    assert len(" ".join([*prose, *comments]).split()) < 9_000
+    assert len(CELLS) < 100
+
+
+def test_the_reader_sees_a_picture_at_once_and_a_training_soon():
+    assert "![" in text(CELLS[0]["source"])
+    before_training = 0
+    for cell in CODE:
+        before_training += len(text(cell["source"]).splitlines())
+        if "mini.adam(" in text(cell["source"]):
+            break
+    assert before_training <= 60
 
 
 def test_it_names_no_folder_of_a_machine():
     for cell in CODE:
         for shown in texts_of(cell["outputs"]):
-            found = re.findall(r"(?:^|[\s'\"(=])(/\w+/\S*|[A-Za-z]:\\\S*)", shown)
+            without_pictures = re.sub(r"base64,[\w+/=\\\s]*", "", shown)
+            found = re.findall(r"(?:^|[\s'\"(=])(/\w+/\S*|[A-Za-z]:\\\S*)", without_pictures)
             assert not found, found
 
 
@@ -141,7 +160,7 @@ def test_its_links_lead_somewhere():
 
 
 def test_each_exercise_has_a_stub_a_check_and_a_folded_solution():
-    assert len(exercises()) >= 6
+    assert len(exercises()) == 5
     for number, (task, stub, check, solution) in enumerate(exercises(), start=1):
         assert text(task["source"]).startswith(f"**Exercise {number}: ")
         assert has_tag(stub, "exercise")
@@ -160,31 +179,25 @@ def test_each_exercise_has_a_stub_a_check_and_a_folded_solution():
 
 
 def first_cell_stops(monkeypatch: pytest.MonkeyPatch, repository: str) -> str:
-    """Run the first cell where no package is found; give all that the reader sees."""
+    """Run the first cell where no package is found; give what it says."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     source = text(CODE[0]["source"])
+    assert len(source.splitlines()) <= 12
     assert 'REPOSITORY = ""' in source
-    names: dict[str, Any] = {}
-    with pytest.raises(Exception, match=r".") as caught:
-        exec(source.replace('REPOSITORY = ""', f"REPOSITORY = {repository!r}"), names)
-    assert caught.type is names["Stop"]
-    return "\n".join(caught.value._render_traceback_())
+    with pytest.raises(SystemExit) as caught:
+        exec(source.replace('REPOSITORY = ""', f"REPOSITORY = {repository!r}"), {})
+    return str(caught.value)
 
 
-def test_alone_and_without_an_address_it_says_what_to_do_in_one_sentence(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    seen = first_cell_stops(monkeypatch, "")
-    assert "set REPOSITORY in this cell" in seen
-    assert "\n" not in seen
+def test_alone_and_without_an_address_it_says_what_to_do(monkeypatch):
+    assert "set REPOSITORY above" in first_cell_stops(monkeypatch, "")
 
 
-def test_where_pip_fails_it_shows_what_pip_says(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="fatal: no such host\n")
+def test_where_pip_fails_it_says_what_it_tried(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     seen = first_cell_stops(monkeypatch, "https://example.invalid/x.git")
-    assert seen.startswith("pip could not install git+https://example.invalid/x.git. ")
-    assert seen.endswith("fatal: no such host")
+    assert seen.startswith("pip could not install git+https://example.invalid/x.git: ")
 
 
 # --- executed again -----------------------------------------------------------------------------
@@ -198,7 +211,7 @@ def executed(cells: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     notebook = nbformat.reads(json.dumps({**NOTEBOOK, "cells": cells}), as_version=4)
     NotebookClient(
         notebook,
-        timeout=170,
+        timeout=600,
         kernel_name="python3",
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
@@ -221,23 +234,25 @@ def with_solutions() -> list[dict[str, Any]]:
 
 #: Trains once more, and stops as the stop button does, in the second epoch.
 STOPPED = """
-whole = evaluate
-evaluations = []
+whole = notebook.take_steps
 
 
-def evaluate(*arguments):
-    evaluations.append(arguments)
-    if len(evaluations) == 2:
-        raise KeyboardInterrupt
-    return whole(*arguments)
+def take_steps_and_stop(*arguments):
+    epochs = 0
+    for step in whole(*arguments):
+        if epochs:
+            raise KeyboardInterrupt
+        epochs += step[2] is not None
+        yield step
 
 
+notebook.take_steps = take_steps_and_stop
 stopped = create(None, data.name, settings)
 try:
-    run(stopped, settings)
-except Stop as stop:
+    notebook.run(stopped, data, settings)
+except notebook.StoppedError as stop:
     print(str(stop).replace(str(stopped), "FOLDER"))
-evaluate = whole
+notebook.take_steps = whole
 from lenet_np.tools.runs.history import read_history
 
 print("epochs that can be drawn:", len(read_history(stopped).epochs))
@@ -246,9 +261,27 @@ print("epochs that can be drawn:", len(read_history(stopped).epochs))
 
 def with_a_stopped_training(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Put a training that is stopped behind the first one."""
-    (place,) = (n for n, cell in enumerate(cells) if "def run(" in text(cell["source"]))
+    (place,) = (n for n, cell in enumerate(cells) if "notebook.run(folder," in text(cell["source"]))
     stopped = {**cells[place], "id": "stopped", "source": STOPPED, "metadata": {}}
     return [*cells[: place + 1], stopped, *cells[place + 1 :]]
+
+
+#: A line that may be changed: names, what they are, and what else they can be.
+TRY = re.compile(r"^([\w, ]+ = ).*  # Try: (.*)$", flags=re.MULTILINE)
+
+
+def tries() -> list[dict[str, Any]]:
+    """List the cells with a line to change, once for each value that it suggests."""
+    cells = []
+    for cell in CODE:
+        source = text(cell["source"])
+        assert source.count("# Try") == len(TRY.findall(source)), source
+        for line in TRY.finditer(source):
+            for number, value in enumerate(line[2].split("; ")):
+                changed = source[: line.start()] + line[1] + value + source[line.end() :]
+                name = f"{cell['id']}-try-{line.start()}-{number}"
+                cells.append({**cell, "id": name, "source": changed})
+    return cells
 
 
 def test_it_runs_and_its_exercises_can_be_solved(monkeypatch, tmp_path):
@@ -260,15 +293,18 @@ def test_it_runs_and_its_exercises_can_be_solved(monkeypatch, tmp_path):
         )
     monkeypatch.setenv("LENET_NP_TUTORIAL", "quick")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # where other tests run beside it
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    cells = executed(with_a_stopped_training(with_solutions()), tmp_path)
+    assert len(tries()) > 20
+    cells = executed([*with_a_stopped_training(with_solutions()), *tries()], tmp_path)
     now = {cell["id"]: cell for cell in cells}
     stable = [cell for cell in CODE if has_tag(cell, "stable") or has_tag(cell, "check")]
     assert len(stable) > len(exercises())
     for cell in stable:
         assert printed(now[cell["id"]]) == printed(cell), text(cell["source"])
     again = [printed(cell) for cell in cells if has_tag(cell, "again")]
-    assert again == ["solved\n"] * len(exercises())
+    assert len(again) == len(exercises())
+    assert all(re.search(r"^solved$", report, flags=re.MULTILINE) for report in again), again
     lines = printed(now["stopped"]).splitlines()
     assert lines[-2].startswith("Stopped after 1 of 2 epochs. They are saved in FOLDER")
     assert lines[-1] == "epochs that can be drawn: 1"

@@ -20,6 +20,7 @@ from lenet_np.tools.runs.executors import WorkersError, executor
 from lenet_np.tools.runs.folder import RunFolderError
 from lenet_np.tools.runs.table import Row, write_table
 from lenet_np.tools.studies import cosine, costs, gradients, variance
+from lenet_np.tools.studies.animation import draw_animation
 from lenet_np.tools.studies.figures import draw
 from lenet_np.tools.studies.run import MEASURED, SETTINGS, run_in_background, study_rows
 from lenet_np.tools.studies.table import STUDIES, Study
@@ -49,10 +50,12 @@ MEASUREMENTS: dict[str, tuple[str, Callable[..., list[Row]], int]] = {
         costs.EPOCHS,
     ),
 }
+ANIMATION = "animation"
 QUESTIONS = {
     **{name: study.question for name, study in STUDIES.items()},
     **{name: question for name, (question, *_) in MEASUREMENTS.items()},
     DIAGRAMS: "What do im2col, max-pool and the noise do? (Drawings, without data or runs.)",
+    ANIMATION: "What is seen when a digit is lost, and found? (A GIF, from two trainings.)",
 }
 
 
@@ -138,6 +141,11 @@ def _run(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     studies = {name: STUDIES[name] for name in names if name in STUDIES}
     failed = _train_all(arguments, studies, folder, limit)
     for name in names:
+        if name == ANIMATION:
+            file = folder / f"{name}.gif"
+            draw_animation(file, load_dataset(arguments.dataset, arguments.data_dir), limit)
+            say(str(file))
+            continue
         if name in MEASUREMENTS:
             _, measure, epochs = MEASUREMENTS[name]
             data = arguments.dataset, arguments.data_dir

@@ -39,18 +39,18 @@ def _draw_im2col(figure: Any) -> None:
     columns = ops.im2col(IMAGE[np.newaxis, :, :, np.newaxis], (3, 3))[:, :, 0, :, :, 0]
     figure.suptitle("im2col: each 3x3 window of a 4x4 image becomes a column", fontsize=11)
     image, *parts = figure.subplots(1, 3, width_ratios=(4, 3, 3))
-    _table(image, IMAGE)
+    table(image, IMAGE)
     image.set_title("the image, and its four windows")
     for number, colour in enumerate(WINDOW_COLOURS):
         p, q = divmod(number, 2)
         inset = 0.06 + 0.07 * number
-        _outline(image, p + inset, q + inset, 3 - 2 * inset, 3 - 2 * inset, colour)
+        outline(image, p + inset, q + inset, 3 - 2 * inset, 3 - 2 * inset, colour)
     for p, axes in enumerate(parts):
         matrix = columns[:, p].reshape(9, 2)  # rows (i, j), columns q
-        _table(axes, matrix)
+        table(axes, matrix)
         axes.set_title(f"columns of output row p = {p}")
         for q in range(2):
-            _outline(axes, 0.05, q + 0.05, 8.9, 0.9, WINDOW_COLOURS[2 * p + q])
+            outline(axes, 0.05, q + 0.05, 8.9, 0.9, WINDOW_COLOURS[2 * p + q])
             axes.text(q + 0.5, 9.2, f"q = {q}", ha="center", va="top", fontsize=8)
         for i, j in np.ndindex(3, 3):
             axes.text(-0.15, 3 * i + j + 0.5, f"i={i}, j={j}", ha="right", va="center", fontsize=7)
@@ -68,18 +68,18 @@ def _draw_max_pool(figure: Any) -> None:
         ("x", "y, the maxima", "dy", "dx"),
         strict=True,
     ):
-        _table(axes, values)
+        table(axes, values)
         axes.set_title(title)
     for number, colour in enumerate(WINDOW_COLOURS):
         p, q = divmod(number, 2)
         for axes, size in zip(panels, (2, 1, 1, 2), strict=True):
-            _outline(axes, size * p + 0.06, size * q + 0.06, size - 0.12, size - 0.12, colour)
+            outline(axes, size * p + 0.06, size * q + 0.06, size - 0.12, size - 0.12, colour)
     for axes in (panels[0], panels[3]):
         for row, column in np.argwhere(dx != 0):
-            _outline(axes, row + 0.2, column + 0.2, 0.6, 0.6, "black", 1.0)
+            outline(axes, row + 0.2, column + 0.2, 0.6, 0.6, "black", 1.0)
 
 
-def _table(axes: Any, values: Array) -> None:
+def table(axes: Any, values: Array) -> None:
     """Write an array as a grid of numbers, row 0 at the top."""
     rows, columns = values.shape
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
@@ -90,7 +90,7 @@ def _table(axes: Any, values: Array) -> None:
         axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center")
 
 
-def _outline(
+def outline(
     axes: Any, top: float, left: float, height: float, width: float, colour: str, line: float = 2.0
 ) -> None:
     from matplotlib.patches import Rectangle
