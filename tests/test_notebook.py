@@ -96,18 +96,22 @@ def test_a_slider_holds_a_picture_for_each_value_and_asks_no_server(shown):
 
 def test_a_table_is_summed_up_by_what_differs_beside_the_seed(monkeypatch, tmp_path, shown):
     monkeypatch.setattr(notebook, "STUDIES", tmp_path)
-    columns = ("run", *notebook.VARIED, "validation_accuracy", "dead_classes")
-    rows = [
-        (f"a{seed}", "error", "1", "16", str(epoch), str(0.5 + epoch / 10 + seed / 100), "3 8")
+    measured = ("validation_accuracy", "dead_classes")
+    columns = ("run", *notebook.VARIED, *notebook.TUNED, *measured)
+    kind, best = ("weights", "zero-one", "error", "1", "16", "512", "1.0"), ("0.05", "0.01")
+    rows = [("tried", *kind, "2", "0.1", "0.01", "0.3", "1 2 3 4")]
+    rows += [
+        (f"a{seed}", *kind, str(epoch), *best, str(0.5 + epoch / 10 + seed / 100), "3 8")
         for seed in range(2)
         for epoch in (1, 2)
-    ] + [("b", "log-success", "1", "16", "2", "0.95", "")]
+    ]
+    rows += [("b", *kind[:2], "log-success", *kind[3:], "2", *best, "0.95", "")]
     write_table(tmp_path / "t.csv", columns, [dict(zip(columns, row, strict=True)) for row in rows])
     notebook.summarize("t")
     lines = shown[0].data.splitlines()
     assert lines[2:] == [
-        "| error | 1 | 16 | 2 | 2 | 0.700 to 0.710 | 4 |",
-        "| log-success | 1 | 16 | 2 | 1 | 0.950 | 0 |",
+        "| weights | zero-one | error | 1 | 16 | 512 | 1.0 | 2 | 2 | 0.700 to 0.710 | 4 |",
+        "| weights | zero-one | log-success | 1 | 16 | 512 | 1.0 | 2 | 1 | 0.950 | 0 |",
     ]
 
 

@@ -30,8 +30,9 @@ from lenet_np.tools.runs.training import take_steps
 
 #: Where the tables and pictures of the studies are, beside the notebook.
 STUDIES = Path("docs", "studies")
-#: What the studies of noise in the weights vary, beside the seed.
-VARIED = ("objective", "rank", "samples", "epoch")
+#: What the studies of noise in the weights compare, each at the best of these, which comes last.
+VARIED = ("perturb", "loss", "objective", "rank", "samples", "batch_size", "decay", "epoch")
+TUNED = ("sigma", "learning_rate")
 #: Matplotlib's buttons take their symbols from a font on the network; these need none.
 BUTTONS = {
     "minus": "-",
@@ -234,7 +235,7 @@ def study(name: str) -> list[Row]:
 
 
 def summarize(name: str) -> None:
-    """Show the ends of a study's runs, those together that differ in nothing but their seed."""
+    """Show the ends of a study's best runs, those together that differ only in their seed."""
     last = {row["run"]: row for row in study(name)}
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in last.values():
@@ -242,7 +243,8 @@ def summarize(name: str) -> None:
     if groups:
         head = f"| {name}: {' | '.join(VARIED)} | seeds | validation | digits lost |"
         lines = [head, "| --- " * (len(VARIED) + 3) + "|"]
-        for group, rows in groups.items():
+        for group, tried in groups.items():
+            rows = [row for row in tried if all(row[x] == tried[-1][x] for x in TUNED)]
             accuracies = sorted(float(row["validation_accuracy"]) for row in rows)
             lost = sum(len(row["dead_classes"].split()) for row in rows)
             ends = dict.fromkeys(f"{accuracies[place]:.3f}" for place in (0, -1))
