@@ -71,8 +71,8 @@ def _measure(parameters: Parameters, images: Array, labels: Array, epoch: int) -
         ratio = float(np.square(own).sum(axis=1).mean() / length**2)
         given = parameters, images, labels
         kinds: list[tuple[str, int, float, Callable[[int], Parameters]]] = [
-            ("full noise, networks shared by all images", FULL, 1.0, partial(_full, *given)),
-            ("rank 1, noise of each image's own", count, ratio, partial(_own, *given)),
+            ("full noise shared by all images", FULL, 1.0, partial(_full, *given)),
+            ("noise of rank 1 of each image's own", count, ratio, partial(_own, *given)),
         ]
         for noise, samples, r, estimate in kinds:
             total = np.zeros_like(gradient)
