@@ -163,8 +163,8 @@ def _measure(stage: str, name: str, settings: Settings, data: Dataset) -> list[R
             tested = evaluate(network, parameters, data.test, threads=1)
             variance, bias = scatter(name, network, parameters, data.validation)
             row |= {"test_accuracy": f"{tested.accuracy:.6g}"}
-            row |= {"relative_variance": f"{variance:.4g}"}
-            row |= {"relative_bias": "" if np.isnan(bias) else f"{bias:.4g}"}
+            if not np.isnan(variance):
+                row |= {"relative_variance": f"{variance:.4g}", "relative_bias": f"{bias:.4g}"}
         rows.append(row)
     return rows
 
@@ -251,10 +251,13 @@ def scatter(
 
     The variance is the mean over replicates of |g - their mean|², relative to |exact|². The bias is
     |mean - exact|, less what chance alone would give, relative to |exact|. Nobody knows the exact
-    gradient of a loss blurred in the weights: there |exact|² is |mean|², less what chance
-    gives, and the bias is NaN. Where there is no noise, both are 0.
+    gradient of a loss blurred in the weights: there both are NaN. Where there is no noise, both
+    are 0.
     """
-    if name != WEIGHTS and WAYS[name].exact is None:
+    if name == WEIGHTS:
+        return np.nan, np.nan
+    oracle = WAYS[name].exact
+    if oracle is None:
         return 0.0, 0.0
     images, labels = gather(split, slice(0, IMAGES))
     with one_blas_thread():
@@ -266,12 +269,7 @@ def scatter(
         )
         mean = found.mean(axis=0)
         variance = float(np.square(found - mean).sum()) / (REPLICATES - 1)
-        if name == WEIGHTS:
-            power = float(mean @ mean) - variance / REPLICATES
-            return variance / power, np.nan
         logits, caches = network.forward(parameters, images)
-        oracle = WAYS[name].exact
-        assert oracle is not None  # see above
         exact = _flat(network.backward(oracle(logits, labels), caches)[1])
     power = float(exact @ exact)
     squared_bias = float(np.square(mean - exact).sum()) - variance / REPLICATES
