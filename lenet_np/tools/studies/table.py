@@ -127,8 +127,8 @@ STUDIES = {
     ),
     "weights-samples": _study(
         "At equal readings, many samples of few images or few of many?",
-        *_at_best(_weights(2), ONE_SIGMA, 0.01),
-        *_at_best(_weights(4), ONE_SIGMA, 0.01),
+        *_at_best(_weights(2), ONE_SIGMA, 0.005),
+        *_at_best(_weights(4), ONE_SIGMA, 0.005),
         *_at_best(_weights(8), ONE_SIGMA, 0.01),
         *_at_best(_weights(), SIGMAS, 0.01),
         *_at_best(_weights(32), ONE_SIGMA, 0.01),
