@@ -131,7 +131,7 @@ def test_help_explains_every_flag_with_its_default(capsys: pytest.CaptureFixture
         parse(["--help"])
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert text.count("(default: ") == 18
+    assert text.count("(default: ") == 19
 
 
 def test_defaults_are_the_notebooks() -> None:
