@@ -63,8 +63,8 @@ def add_network(parser: Parser) -> None:
     add_checkpoint(parser)
 
 
-def open_network(parser: Parser, arguments: argparse.Namespace) -> Saved:
-    """Load the network that RUN and ``--checkpoint`` name; end the program where that fails."""
+def open_network(parser: Parser, arguments: argparse.Namespace) -> Saved | None:
+    """Load the network that RUN and ``--checkpoint`` name; None, with a line, where that fails."""
     from lenet_np.tools.runs.checkpoint import CheckpointError, load_network
     from lenet_np.tools.runs.folder import RunFolderError
 
@@ -73,7 +73,8 @@ def open_network(parser: Parser, arguments: argparse.Namespace) -> Saved:
     try:
         return load_network(arguments.run, arguments.checkpoint)
     except (RunFolderError, CheckpointError) as error:
-        raise SystemExit(fail(parser.prog, 1, error)) from None
+        fail(parser.prog, 1, error)
+        return None
 
 
 def _check_network(parser: Parser, arguments: argparse.Namespace) -> None:

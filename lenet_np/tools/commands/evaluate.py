@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     saved = open_network(parser, arguments)
+    if saved is None:
+        return 1
     from lenet_np.data import DataError, load_dataset
 
     trained_on = saved.checkpoint.dataset

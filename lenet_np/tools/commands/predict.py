@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--json", action="store_true", help="print one JSON object a line, one for each picture")
     arguments = parser.parse_args(argv)
     saved = open_network(parser, arguments)
+    if saved is None:
+        return 1
     meaning = describe(saved.checkpoint.settings)
     if not arguments.json:
         say(f"{saved}\nNumbers: {meaning}.")
