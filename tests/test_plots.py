@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +22,7 @@ from lenet_np.loop import initial_state
 from lenet_np.settings import Settings
 from lenet_np.tools.commands import plot as command
 from lenet_np.tools.commands.plot import PICTURES, parse
+from lenet_np.tools.plots.captions import differing
 from lenet_np.tools.plots.classes import draw_classes
 from lenet_np.tools.plots.confusion import COLUMNS, ROWS, draw_confusion
 from lenet_np.tools.plots.curves import draw_curves
@@ -41,6 +43,7 @@ from lenet_np.tools.runs.folder import (
     LAST,
     METRICS,
     Config,
+    _described,
     hashes,
     write_config,
 )
@@ -181,6 +184,19 @@ def test_the_legend_names_what_differs_and_nothing_else(tmp_path):
         "learning rate 0.001, mean and range of 2 seeds (thin: one)",
         "learning rate 9.09e-05, seed 0",
     ]
+
+
+def test_no_setting_that_decides_the_steps_is_left_out_of_words_and_names():
+    """A setting that is added later must be named too: in legends, and in a new run's folder."""
+    other = {
+        **{"perturb": "weights", "rank": "2", "loss": "cross-entropy", "estimator": "antithetic"},
+        **{"objective": "log-success", "route": "vjp", "decay": 0.5},
+    }
+    for name, value in asdict(Settings()).items():
+        if name != "epochs":
+            changed = Settings.recorded({name: other.get(name, 2 * value or 1)})
+            assert differing([Settings(), changed]) == [name]
+            assert _described(changed) != _described(Settings()), name
 
 
 def test_a_run_named_twice_is_still_one_curve(tmp_path):

@@ -21,6 +21,7 @@ _WORDS = {
     "batch_size": "batch size {}",
     "perturb": "noise in the {}",
     "rank": "rank {}",
+    "decay": "decay {:g}",
     "seed": "seed {}",
 }
 _OF_ZERO_ONE = ("objective", "estimator", "route", "samples", "sigma")

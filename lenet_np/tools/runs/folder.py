@@ -104,7 +104,7 @@ def refuse_files(folder: Path) -> None:
 
 
 _SHORT = {"estimator": "", "route": "", "learning_rate": "lr", "samples": "n"}
-_SHORT |= {"sigma": "sigma", "batch_size": "batch", "rank": "rank"}
+_SHORT |= {"sigma": "sigma", "batch_size": "batch", "rank": "rank", "decay": "decay"}
 
 
 def _described(settings: Settings) -> str:
