@@ -1,10 +1,10 @@
 """Evolution Strategies: the gradient of a loss that has none, from its values alone.
 
-Blur the loss with Gaussian noise, J(l) = E[F(l + sigma eps)], eps ~ N(0, I). J is smooth even
+Blur the loss with Gaussian noise, J(l) = E[F(l + sigma ε)], ε ~ N(0, I). J is smooth even
 where F jumps, and its gradient is an average over the noise (Salimans et al. 2017,
 arXiv 1703.03864, section 2):
 
-    dJ/dl = E[F(l + sigma eps) eps] / sigma
+    dJ/dl = E[F(l + sigma ε) ε] / sigma
 
 Here l are the logits of one example. An estimate takes four steps: draw the noise, evaluate F,
 weigh the samples, apply the weights to the noise. Given the noise, all that follows is an
@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """How much the noise of each sample counts: g = sum_i w_i eps_i / (divisor sigma)."""
+    """How much the noise of each sample counts: g = sum_i w_i ε_i / (divisor sigma)."""
 
     values: Array  # w, (n, N)
     divisor: float
@@ -50,9 +50,9 @@ def sample_noise(
     batch: int,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    """Draw eps ~ N(0, I), independent for every class, sample and example: (K, n, N).
+    """Draw ε ~ N(0, I), independent for every class, sample and example: (K, n, N).
 
-    eps_1 = sqrt(-2 log u) cos(2 pi v),  eps_2 = sqrt(-2 log u) sin(2 pi v)
+    ε_1 = sqrt(-2 log u) cos(2 pi v),  ε_2 = sqrt(-2 log u) sin(2 pi v)
 
     Two independent uniform numbers u and v make two independent normal ones: half the squared
     length of a normal vector in the plane is exponential, and no direction is preferred. On whole
@@ -73,7 +73,7 @@ def sample_noise(
 
 
 def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Array:
-    """Evaluate the loss at every noisy copy of the logits: F_i = F(l + sigma eps_i), (n, N).
+    """Evaluate the loss at every noisy copy of the logits: F_i = F(l + sigma ε_i), (n, N).
 
     The loss is any function of logits (K, n, N) and one-hot labels (K, 1, N), differentiable or
     not. Its values come back in the dtype of the logits, NaN for an example with a logit that is
@@ -88,7 +88,7 @@ def evaluate_samples(loss: Loss, logits: Array, labels: Array, noise: Array, sig
 
 
 def perturb(logits: Array, noise: Array, sigma: float) -> Array:
-    """Make the noisy copies of the logits: l + sigma eps_i, (K, n, N), sigma in units of logits.
+    """Make the noisy copies of the logits: l + sigma ε_i, (K, n, N), sigma in units of logits.
 
     ValueError if sigma is not a positive number, there is no sample, or shapes or dtypes differ.
     """
@@ -125,7 +125,7 @@ def check_losses(values: Any, shape: tuple[int, ...], logits: Array, axes: str) 
 class BatchLoss:
     """A loss of a whole minibatch, such as an F-measure: every image of it has the same.
 
-    F_s = F(l_1 + sigma eps_s1, ..., l_N + sigma eps_sN),   dJ/dl_i = E[F_s eps_si] / sigma
+    F_s = F(l_1 + sigma ε_s1, ..., l_N + sigma ε_sN),   dJ/dl_i = E[F_s ε_si] / sigma
 
     The function is one of the same logits and labels as any `Loss`, and gives (n, 1).
     """
@@ -153,7 +153,7 @@ def estimate_gradient(
 ) -> Estimate:
     """Estimate the gradient of the smoothed loss, all samples at once.
 
-    g = (1/n) sum_i F(l + sigma eps_i) eps_i / sigma
+    g = (1/n) sum_i F(l + sigma ε_i) ε_i / sigma
 
     Unbiased for every n; the cost is n evaluations of the loss, and none of the network. This is
     the notebook's estimator; `lenet_np.estimators` weighs the same samples in other ways.
@@ -168,7 +168,7 @@ def estimate_gradient(
 def estimate_weighed(
     weigh: Weighing, loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float
 ) -> Estimate:
-    """Estimate a gradient in the four steps, with any weights: g = sum_i w_i eps_i / sigma.
+    """Estimate a gradient in the four steps, with any weights: g = sum_i w_i ε_i / sigma.
 
     With w = F/n it is `estimate_gradient`.
     """
@@ -183,7 +183,7 @@ def estimate_gradient_one_by_one(
 ) -> Estimate:
     """Estimate the gradient of `estimate_gradient` sample by sample, in constant memory.
 
-    The sums of F and F eps are all that is kept, so the noise may be a generator that draws each
+    The sums of F and F ε are all that is kept, so the noise may be a generator that draws each
     sample (K, N) when it is asked for. The loss is called with logits and labels (K, N).
     """
     scale = noise_scale(sigma, logits)

@@ -199,7 +199,7 @@ def centred_ranks(values: Array) -> Weights:
 def rao_blackwell(loss: Loss, logits: Array, labels: Array, noise: Array, sigma: float) -> Estimate:
     """Integrate over the label's own noise exactly, and sample that of its rivals.
 
-    With M = max_{j != y} (l_j + sigma eps_j) and c = (M - l_y)/sigma, a sample fails with
+    With M = max_{j != y} (l_j + sigma ε_j) and c = (M - l_y)/sigma, a sample fails with
     probability Phi(c), and a rival that holds the maximum pulls with phi(c):
 
         J = mean Phi(c),  g_y = - mean phi(c) / sigma,  g_j = mean phi(c) [j holds M] / sigma

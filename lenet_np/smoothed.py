@@ -27,7 +27,7 @@ LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 
 
 def smoothed_zero_one(logits: Array, labels: Array, sigma: float) -> Estimate:
-    """Compute J(l) = P(argmax(l + sigma eps) != y) and dJ/dl, by quadrature.
+    """Compute J(l) = P(argmax(l + sigma ε) != y) and dJ/dl, by quadrature.
 
     dJ/dl_j = (1/sigma) ∫ phi(t) phi(t + a_j) prod_{k != y, j} Phi(t + a_k) dt,   j != y
     dJ/dl_y = - sum_{j != y} dJ/dl_j

@@ -197,7 +197,7 @@ def _estimator(
             ("baseline", "lacks the baseline b_i", weigh(values, False)),
             ("baseline", of_all, right * (n - 1) / n),
         ]
-    no_sigma = "evaluates the loss at logits + eps: the noise lacks sigma"
+    no_sigma = "evaluates the loss at logits + noise: the noise lacks sigma"
     known = _known(
         right,
         *about_baseline,

@@ -149,13 +149,13 @@ ES = '''\
 def es_gradient(loss, logits, labels, noise, sigma):
     """Estimate the gradient of a smoothed loss from values of the loss alone.
 
-    F_i = loss(logits + sigma eps_i, labels), one number for each example
-    g = (1/n) sum over i of F_i eps_i / sigma, for each example by itself
+    F_i = loss(logits + sigma noise_i, labels), one number for each example
+    g = (1/n) sum over i of F_i noise_i / sigma, for each example by itself
 
     loss : function of (logits, labels) that gives one number for each example, (N,)
     logits : ({features:K, N})
     labels : ({features:K, N}), one-hot
-    noise : ({noise:K, n, N}), the n samples eps_i
+    noise : ({noise:K, n, N}), the n samples noise_i
     sigma : float
 
     Returns g, ({features:K, N}).
@@ -168,7 +168,7 @@ def leave_one_out_gradient(loss, logits, labels, noise, sigma):
     """Estimate the same gradient, and compare each sample with the others: less noise.
 
     b_i = the mean of F_j over all j that are not i
-    g = (1/n) sum over i of (F_i - b_i) eps_i / sigma, for each example by itself
+    g = (1/n) sum over i of (F_i - b_i) noise_i / sigma, for each example by itself
 
     Arguments and result: as in es_gradient. n is at least 2.
     """

@@ -110,7 +110,7 @@ def class_probabilities(logits: Array, settings: Settings) -> NDArray[np.float64
     ==============  ============================================================
     cross-entropy   p_k = exp(l_k) / sum_j exp(l_j), the softmax; also where the noise was in the
                     weights, though nothing made it a probability there
-    zero-one        P_k = P(argmax(l + sigma eps) = k), eps ~ N(0, I): the share of noise under
+    zero-one        P_k = P(argmax(l + sigma ε) = k), ε ~ N(0, I): the share of noise under
                     which the class wins. With u the winner's value, in units of sigma,
                     P_k = ∫ phi(u - l_k/sigma) prod_{j != k} Phi(u - l_j/sigma) du
     ==============  ============================================================

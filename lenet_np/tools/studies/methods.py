@@ -33,7 +33,7 @@ def softmax(logits: Array) -> Array:
 def evolution(
     loss: Loss, weigh: Weighing, logits: Array, labels: Array, rng: np.random.Generator
 ) -> Array:
-    """Estimate as the lesson does, from Gaussian noise: E[F(l + sigma eps) eps] / sigma."""
+    """Estimate as the lesson does, from Gaussian noise: E[F(l + sigma ε) ε] / sigma."""
     noise = sample_noise(rng, len(logits), SAMPLES, logits.shape[1], logits.dtype)
     return estimate_weighed(weigh, loss, logits, labels, noise, SIGMA).gradient
 
@@ -41,7 +41,7 @@ def evolution(
 def gumbel(weigh: Weighing, logits: Array, labels: Array, rng: np.random.Generator) -> Array:
     """Estimate from Gumbel noise, which is -log e with e ~ Exp(1): E[F(l - log e) (1 - e)].
 
-    1 - e is the derivative of the noise's log-density by l, as eps/sigma is that of Gaussian noise.
+    1 - e is the derivative of the noise's log-density by l, as ε/sigma is that of Gaussian noise.
     The label wins with probability P_y exactly (Gumbel 1954; Maddison et al. 2014, A* sampling).
     """
     shape = (len(logits), SAMPLES, logits.shape[1])
