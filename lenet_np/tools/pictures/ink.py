@@ -250,15 +250,15 @@ def paper(values: Floats) -> Floats:
     """
     height, width, channels = values.shape
     y, x = (np.linspace(-1, 1, size) for size in (height, width))
-    rows, columns = (np.unique(np.linspace(0, s - 1, 60).astype(int)) for s in (height, width))
+    rows, columns = (
+        np.linspace(0, size - 1, min(size, 60)).astype(int) for size in (height, width)
+    )
     few = values[np.ix_(rows, columns)].reshape(-1, channels)
 
-    def terms(y: Floats, x: Floats) -> Floats:
-        y, x = y[:, np.newaxis], x[np.newaxis]
-        one = np.ones((len(y), x.shape[1]))
-        return np.stack([one, one * y, one * x, y * x, one * y**2, one * x**2], axis=2)
-
-    basis = terms(y[rows], x[columns]).reshape(len(few), -1)
+    orders = np.array([[0, 1, 0, 1, 2, 0], [0, 0, 1, 1, 0, 2]])  # of y and of x in each term
+    powers_y, powers_x = (np.vander(axis, 3, increasing=True) for axis in (y, x))
+    basis = powers_y[rows][:, np.newaxis, orders[0]] * powers_x[columns][:, orders[1]]
+    basis = basis.reshape(len(few), -1)
     surface = np.zeros((basis.shape[1], channels))
     surface[0] = np.median(few, axis=0)
     for scale in np.geomspace(0.3, 0.03, 15):
@@ -266,8 +266,9 @@ def paper(values: Floats) -> Floats:
         weighted = basis / (1 + (distance / scale) ** 2) ** 2
         # The normal equations, six of them: the terms are of one size, so they are good enough.
         surface = np.linalg.lstsq(weighted.T @ basis, weighted.T @ few, rcond=None)[0]
-    estimate: Floats = terms(y, x) @ surface
-    return estimate
+    coefficients = np.zeros((channels, 3, 3))
+    coefficients[:, *orders] = surface.T
+    return np.moveaxis(powers_y @ coefficients @ powers_x.T, 0, -1)
 
 
 def otsu(values: Floats) -> float:

@@ -77,7 +77,7 @@ def label(mask: Mask) -> NDArray[np.intp]:
         np.minimum.at(number, np.maximum(one, other), np.minimum(one, other))
         while (number[number] != number).any():
             number = number[number]
-    names = 1 + np.unique(number, return_inverse=True)[1]
+    names = np.cumsum(number == np.arange(len(number)))[number]  # the lowest number is its own
     steps = np.zeros(line.size + 1, np.intp)
     steps[starts] += names
     steps[stops] -= names

@@ -11,6 +11,7 @@ from lenet_np.settings import Settings, resolve
 
 NOTEBOOK = Settings(epochs=20)  # its settings, and enough epochs to see where a run goes
 FAST_RATE = 1e-3
+RATES = (NOTEBOOK.learning_rate, 3e-4, FAST_RATE, 2e-3)
 SEEDS = range(10)
 LONG_SEEDS = range(3)  # these go on to the notebook's 50 epochs
 
@@ -100,7 +101,7 @@ STUDIES = {
         "How far from cross-entropy is it, each at its own best learning rate?",
         *(
             replace(base, learning_rate=rate, seed=seed, epochs=50)
-            for base, rate, seed in product((CURE, CROSS_ENTROPY), (FAST_RATE, 2e-3), LONG_SEEDS)
+            for base, rate, seed in product((CURE, CROSS_ENTROPY), RATES, LONG_SEEDS)
         ),
     ),
     "grid": _study(
@@ -108,7 +109,9 @@ STUDIES = {
         *(
             replace(NOTEBOOK, objective=objective, sigma=sigma, samples=samples, epochs=5)
             for objective, sigma, samples in product(
-                ("error", "log-success"), (0.5, 1.0, 1.75, 4.0, 8.0), (5, 20, 50, 200, 1000)
+                ("error", "log-success"),
+                (0.125, 0.25, 0.5, 1.0, 1.75, 4.0, 8.0),
+                (5, 20, 50, 200, 1000),
             )
         ),
     ),
