@@ -22,10 +22,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 from address import read_address  # noqa: E402
 
 from lenet_np import __version__  # noqa: E402
+from lenet_np.tools.commands.explore import examples, make_page  # noqa: E402
 
 project, release, copyright = "lenet_np", __version__, "its authors, MIT licence"
 root_doc = "README"
-API = "build/api"
+API, DRAWING = "build/api", "explore.html"
 NO_API = ("tools", "coursework", "train.py", "__main__.py")  # not for use in one's own code
 include_patterns = ["README.md", "tutorial.ipynb", "docs/*.md", f"{API}/*.rst"]
 extensions = [
@@ -66,7 +67,7 @@ LINK = re.compile(r"(?<!!)\[(?P<text>[^\[\]]*)\]\((?P<path>[^)#:\s]+)\)")
 def setup(app: Any) -> None:
     app.connect("source-read", _prepare)
     app.connect("autodoc-process-docstring", _escape)
-    app.connect("build-finished", _add_index)
+    app.connect("build-finished", _add_pages)
 
 
 def _prepare(_: Any, name: str, source: list[str]) -> None:
@@ -90,6 +91,10 @@ def _prepare(_: Any, name: str, source: list[str]) -> None:
         return f"[{link['text']}]({target})"
 
     source[0] = LINK.sub(moved, source[0])
+    # The page to draw on is no page of Sphinx, so files alone cannot link to it.
+    here = f"](page:{up}{DRAWING})"
+    source[0] = source[0].replace("](docs/runs.md#a-page-to-draw-on)\n", f"{here}\n", 1)
+    source[0] = source[0].replace("`explore` writes a page", f"`explore` writes [a page{here}", 1)
     if name == root_doc:
         index = (ROOT / "docs" / "README.md").read_text("utf-8")
         pages = dict.fromkeys(re.findall(r"\]\(([\w-]+)\.md\)", index))
@@ -108,6 +113,7 @@ def _escape(
             lines[number] = "".join(parts)
 
 
-def _add_index(app: Any, error: Exception | None) -> None:
+def _add_pages(app: Any, error: Exception | None) -> None:
     if error is None:
+        Path(app.outdir, DRAWING).write_text(make_page(examples()), "utf-8")
         shutil.copy(Path(app.outdir, "README.html"), Path(app.outdir, "index.html"))

@@ -59,7 +59,12 @@ def broken_links(folder: Path) -> set[tuple[str, str]]:
 def test_every_link_leads_somewhere(site):
     pages = {page.relative_to(site).as_posix() for page in site.rglob("*.html")}
     named = {f"docs/{page.stem}.html" for page in (ROOT / "docs").glob("*.md")}
-    assert pages >= named | {"index.html", "tutorial.html", "build/api/lenet_np.es.html"}
+    others = {"index.html", "explore.html", "tutorial.html", "build/api/lenet_np.es.html"}
+    assert pages >= named | others
+    front = (site / "index.html").read_text("utf-8")
+    assert 'href="explore.html"' in front and 'href="../explore.html"' in (
+        site / "docs" / "runs.html"
+    ).read_text("utf-8")
     assert not broken_links(site)
 
 
