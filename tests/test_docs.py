@@ -77,6 +77,7 @@ def without_blocks(text: str) -> str:
 
 # --- what runs ----------------------------------------------------------------------------------
 
+LINTED = "lenet_np tests docs/address.py docs/conf.py"
 #: The commands that no test runs, and why. All others are run.
 NOT_RUN = {
     "python3 -m venv .venv": "CI runs it: it takes the line of the tests from the README",
@@ -87,8 +88,8 @@ NOT_RUN = {
     ".venv/bin/python -m pip install --editable .[dev,test]": "needs a network",
     ".venv/bin/python -m pip install .[docs]": "needs a network",
     ".venv/bin/python -m sphinx -W --keep-going -c docs . build/site": "test_site.py runs it",
-    ".venv/bin/ruff check lenet_np tests": "not needed for the tests; CI runs it",
-    ".venv/bin/ruff format lenet_np tests": "changes the files; CI runs it with --check",
+    f".venv/bin/ruff check {LINTED}": "not needed for the tests; CI runs it",
+    f".venv/bin/ruff format {LINTED}": "changes the files; CI runs it with --check",
     ".venv/bin/python -m mypy": "not needed for the tests; CI runs it",
     "python -m pip install -r docs/requirements-bench.txt": "needs a network",
     "python -m pip install tensorboardX tensorboard": "needs a network",
