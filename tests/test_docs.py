@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -357,6 +358,16 @@ def strays(text: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_symbols_are_those_of_the_glossary(page):
     assert not strays(page.read_text("utf-8"))
+
+
+def test_the_symbols_of_the_tutorial_and_the_docstrings_are_those_of_the_glossary():
+    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    for file in (ROOT / "lenet_np").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                texts.append(ast.get_docstring(node) or "")
+    assert not [line for text in texts for line in strays(text)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -109,9 +109,13 @@ def test_a_table_is_summed_up_by_what_differs_beside_the_seed(monkeypatch, tmp_p
     write_table(tmp_path / "t.csv", columns, [dict(zip(columns, row, strict=True)) for row in rows])
     notebook.summarize("t")
     lines = shown[0].data.splitlines()
-    assert lines[2:] == [
-        "| weights | zero-one | error | 1 | 16 | 512 | 1.0 | 2 | 2 | 0.700 to 0.710 | 4 |",
-        "| weights | zero-one | log-success | 1 | 16 | 512 | 1.0 | 2 | 1 | 0.950 | 0 |",
+    assert lines == [
+        "`study t`",
+        "",
+        "| objective | seeds | validation | digits lost |",
+        "| --- | --- | --- | --- |",
+        "| error | 2 | 0.700 to 0.710 | 4 |",
+        "| log-success | 1 | 0.950 | 0 |",
     ]
 
 

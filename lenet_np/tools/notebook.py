@@ -235,19 +235,20 @@ def study(name: str) -> list[Row]:
 
 
 def summarize(name: str) -> None:
-    """Show the ends of a study's best runs, those together that differ only in their seed."""
+    """Show what a study varied and how its best runs ended, those of other seeds together."""
     last = {row["run"]: row for row in study(name)}
+    varied = [field for field in VARIED if len({row[field] for row in last.values()}) > 1]
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in last.values():
-        groups[tuple(row[field] for field in VARIED)].append(row)
+        groups[tuple(row[field] for field in varied)].append(row)
     if groups:
-        head = f"| {name}: {' | '.join(VARIED)} | seeds | validation | digits lost |"
-        lines = [head, "| --- " * (len(VARIED) + 3) + "|"]
+        columns = [*varied, "seeds", "validation", "digits lost"]
+        lines = [f"`study {name}`", "", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
         for group, tried in groups.items():
             rows = [row for row in tried if all(row[x] == tried[-1][x] for x in TUNED)]
             accuracies = sorted(float(row["validation_accuracy"]) for row in rows)
             lost = sum(len(row["dead_classes"].split()) for row in rows)
             ends = dict.fromkeys(f"{accuracies[place]:.3f}" for place in (0, -1))
             reached = " to ".join(ends)
-            lines.append(f"| {' | '.join(group)} | {len(rows)} | {reached} | {lost} |")
+            lines.append(f"| {' | '.join([*group, str(len(rows)), reached, str(lost)])} |")
         say("\n".join(lines))
