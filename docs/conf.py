@@ -40,6 +40,8 @@ extensions = [
 
 viewcode_follow_imported_members = False
 nb_execution_mode = "off"  # the notebook is shown as it is stored
+nb_merge_streams = True
+nb_render_markdown_format = "myst"  # its outputs have tables
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
@@ -106,6 +108,8 @@ def _escape(
     _app: Any, _kind: str, _name: str, _object: Any, _options: Any, lines: list[str]
 ) -> None:
     """Take the signs of our mathematics for themselves: a product is no emphasis."""
+    if lines and lines[0].startswith("Alias for field number"):  # Python's words, not ours
+        lines.clear()
     for number, line in enumerate(lines):
         if not line.startswith("    "):
             parts = re.split(r"(`+[^`]*`+)", line)

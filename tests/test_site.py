@@ -66,6 +66,12 @@ def test_every_link_leads_somewhere(site):
     assert not broken_links(site)
 
 
+def test_the_tutorial_is_shown_with_its_tables(site):
+    page = (site / "tutorial.html").read_text("utf-8")
+    heads = re.findall(r'<th class="head">(?:<p>)?([^<]*)', page)
+    assert {"digits lost", "test accuracy"} <= {*heads}
+
+
 def test_no_page_loads_anything_from_elsewhere(site):
     for page in site.rglob("*.html"):
         text = page.read_text("utf-8")
