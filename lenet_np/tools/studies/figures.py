@@ -150,7 +150,7 @@ def best(rows: Sequence[Row]) -> Any:
         axes.errorbar(x, mean, [low, high], **_look(number), capsize=3, label=kind)
     rates = sorted({rate for kind in found.values() for rate in kind})
     axes.set_xscale("log")
-    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.set_xticks(rates, [f"{rate:.2g}" for rate in rates])
     axes.minorticks_off()
     axes.set(xlabel="learning rate", ylabel="test accuracy after 50 epochs")
     axes.legend()
