@@ -92,7 +92,7 @@ def examples() -> list[Network]:
     --epochs 5``, both on MNIST.
     """
     names = {
-        "lost": "The notebook's settings, seed 6, 3 epochs on MNIST: it lost the 8",
+        "lost": "The original notebook's settings, seed 6, 3 epochs on MNIST: it lost the 8",
         "cured": "Cured: objective log-success, learning rate 0.001, 5 epochs on MNIST",
     }
     with (FOLDER / "weights.npz").open("rb") as file, np.load(file) as arrays:

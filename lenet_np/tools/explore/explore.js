@@ -300,7 +300,7 @@ function moved(logits, g, J) {
   if (length === 0) return "No sample tells one direction from another: the estimate is 0.";
   const there = logits.map((l, k) => l - state.sigma * g[k] / length);
   const now = exact(there, state.label, state.sigma).J;
-  return `The logits moved one sigma against the estimate: J from ${short(J)} to ${short(now)}.`;
+  return `The logits, moved by one sigma against the estimate, take J from ${short(J)} to ${short(now)}.`;
 }
 
 function show() {
