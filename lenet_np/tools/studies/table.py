@@ -11,7 +11,7 @@ from lenet_np.settings import Settings, resolve
 
 NOTEBOOK = Settings(epochs=20)  # its settings, and enough epochs to see where a run goes
 FAST_RATE = 1e-3
-RATES = (NOTEBOOK.learning_rate, 3e-4, FAST_RATE, 2e-3)
+RATES = (NOTEBOOK.learning_rate, 3e-4, FAST_RATE, 2e-3, 4e-3)
 SEEDS = range(10)
 LONG_SEEDS = range(3)  # these go on to the notebook's 50 epochs
 
